@@ -1,0 +1,232 @@
+"""The run's log: event types (schema version 1) and the append-only file `events.jsonl` that holds them.
+
+One JSON object a line, numbered from 1 without gaps, flushed line by line. Everything shown of a run, wherever it is
+shown, is a fold of this file (`runstate.py`). Fields are only ever added, with defaults, so that old logs stay readable.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+class Event(msgspec.Struct, kw_only=True, tag_field="type", omit_defaults=True):
+    """Base of all events. `seq` and `time` (seconds since 1970, UTC) are set by the log when it is written."""
+
+    seq: int = 0
+    time: float = 0.0
+
+
+class RunStarted(Event, tag="run_started"):
+    """The first event. `notebook` is an absolute path; `steps` stand in notebook order."""
+
+    run: str
+    notebook: str
+    digest: str
+    pipeline: str
+    steps: list[str]
+    target: str = "local"
+    parameters: dict[str, Any] = {}
+    experiment: str = ""
+    resumed_from: str = ""
+    mlops_lab: str = ""
+    schema: int = SCHEMA_VERSION
+
+
+class StepStarted(Event, tag="step_started"):
+    """An attempt at a step begins. `reason` says why it runs and was not taken from the cache."""
+
+    step: str
+    attempt: int
+    reason: str = ""
+    notebook: str = ""
+
+
+class CellStarted(Event, tag="cell_started"):
+    """`cell` is its number in the notebook; it is the `position`-th of `total` cells of the step."""
+
+    step: str
+    attempt: int
+    cell: int
+    position: int
+    total: int
+
+
+class CellOutput(Event, tag="cell_output"):
+    """One output as nbformat stores it; a large one is cut here, whole in the executed notebook."""
+
+    step: str
+    attempt: int
+    cell: int
+    output: dict[str, Any]
+
+
+class CellFinished(Event, tag="cell_finished"):
+    """`status` is `done` or `failed`."""
+
+    step: str
+    attempt: int
+    cell: int
+    seconds: float
+    status: str = "done"
+
+
+class Failure(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Why an attempt did not succeed. `kind` is one of: error, rejected, timeout, died, cancelled, refused."""
+
+    kind: str
+    message: str
+    cell: int = 0
+    line: int = 0
+    code: str = ""
+    traceback: str = ""
+
+
+class Output(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A value that a step left: the version it has, its Python type, its size in bytes, a preview for people."""
+
+    version: str
+    type: str = ""
+    bytes: int = 0
+    preview: str = ""
+
+
+class StepFinished(Event, tag="step_finished"):
+    """An attempt ended; `status` is done, failed, rejected or cancelled. `inputs` are names with their versions."""
+
+    step: str
+    attempt: int
+    status: str
+    seconds: float
+    failure: Failure | None = None
+    inputs: dict[str, str] = {}
+    outputs: dict[str, Output] = {}
+    retry_in: float | None = None
+
+
+class StepCommitted(Event, tag="step_committed"):
+    """The attempt's result counts: every input it used is the one that a straight run would have given it."""
+
+    step: str
+    attempt: int
+
+
+class StepOvertaken(Event, tag="step_overtaken"):
+    """The attempt's result doesn't count, because what it read had changed meanwhile; the step runs again."""
+
+    step: str
+    attempt: int
+    because: str
+
+
+class StepCached(Event, tag="step_cached"):
+    """The result of an earlier run is taken, with its outputs; its executed notebook is the one of that run."""
+
+    step: str
+    from_run: str
+    notebook: str
+    inputs: dict[str, str] = {}
+    outputs: dict[str, Output] = {}
+
+
+class StepSkipped(Event, tag="step_skipped"):
+    """The step won't run."""
+
+    step: str
+    because: str
+
+
+class Metrics(Event, tag="metrics"):
+    """Scalar metrics of a step; later values of one name replace earlier ones."""
+
+    step: str
+    values: dict[str, float]
+
+
+class TrackingRun(Event, tag="tracking_run"):
+    """The MLflow run of a step's attempt, or, with an empty `step`, of the whole run."""
+
+    step: str
+    run_id: str
+    attempt: int = 0
+    uri: str = ""
+    experiment_id: str = ""
+
+
+class Message(Event, tag="message"):
+    """Something to tell the user. `level` is info, warning or error."""
+
+    text: str
+    level: str = "info"
+    step: str = ""
+
+
+class RunFinished(Event, tag="run_finished"):
+    """The last event. `status` is done, failed, rejected or cancelled."""
+
+    status: str
+    seconds: float
+    message: str = ""
+
+
+AnyEvent = (
+    RunStarted | StepStarted | CellStarted | CellOutput | CellFinished | StepFinished | StepCommitted | StepOvertaken
+    | StepCached | StepSkipped | Metrics | TrackingRun | Message | RunFinished
+)  # fmt: skip
+
+_DECODER = msgspec.json.Decoder(AnyEvent)
+
+
+class EventLog:
+    """Writes one run's log. Safe to call from several threads of the one process that owns the run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._seq = sum(1 for _ in read_events(path))
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.listeners: list[Any] = []
+
+    def append(self, event: AnyEvent) -> None:
+        """Number the event, write it as one line, and hand it to the listeners in this order.
+
+        Raises `OSError` when the line can't be written (disk full); nothing that follows is then written either.
+        """
+        with self._lock:
+            self._seq += 1
+            event.seq, event.time = self._seq, time.time()
+            line = msgspec.json.encode(event) + b"\n"
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(28, "No space left on device", str(self.path))
+            for listener in self.listeners:
+                listener(event)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def read_events(path: Path, after: int = 0) -> Iterator[AnyEvent]:
+    """The events of a log numbered above `after`. A last line that was cut short by a crash is left out."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below, once the generator is exhausted or dropped
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                event = _DECODER.decode(line)
+            except msgspec.DecodeError:
+                continue
+            if event.seq > after:
+                yield event

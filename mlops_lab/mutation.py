@@ -1,0 +1,188 @@
+"""Guesses at which variables a piece of code changes in place, and which names may share an object.
+
+These make the edges of the plan, and so its parallelism; they never decide a result (versions do that when a step
+runs). A wrong guess costs time: an edge too many, or a step that runs twice. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+from mlops_lab.scopes import FunctionNode, parameters_of, walk_scope
+
+# Methods that change their receiver even where their result is used.
+MUTATORS = frozenset(
+    "append extend insert pop popitem remove discard add clear update setdefault sort reverse fit partial_fit fit_transform "
+    "fit_predict fit_resample train step backward zero_grad load_state_dict set_params write writelines send appendleft "
+    "popleft extendleft rotate shuffle seed requires_grad_ uniform_ normal_ zero_ fill_ add_ mul_ __setitem__ learn_one "
+    "warmup compile load_weights add_edge add_node add_edges_from add_nodes_from".split()
+)
+# Methods whose dropped result says nothing of a change: people call these to look.
+_LOOKS = frozenset(
+    "head tail describe info show plot hist scatter bar display print sample value_counts summary predict score transform "
+    "predict_proba groupby mean sum count corr to_csv to_parquet to_json to_excel to_pickle savefig save copy keys values "
+    "items join format startswith exists mkdir boxplot heatmap evaluate".split()
+)
+# Methods that keep, but don't change, what they are given.
+_KEEP_ARGUMENTS = frozenset("append extend insert add setdefault update appendleft put push register".split())
+_ARGUMENTS_SAFE = _LOOKS | _KEEP_ARGUMENTS | frozenset(
+    "fit partial_fit fit_transform fit_predict remove discard set_title set_xlabel set_ylabel legend axhline axvline fill_between "
+    "errorbar imshow pcolormesh contour contourf text annotate set_xticks set_yticks set_xticklabels set_yticklabels set "
+    "log_metric log_param log_params log_metrics log_artifact log_model barh step stem pie violinplot log info debug "
+    "warning error assert_allclose assert_array_equal assert_frame_equal assert_series_equal isinstance len min max id "
+    "type repr".split()
+)
+# Functions that change their first argument.
+_CHANGES_FIRST = frozenset(
+    "shuffle heappush heappop heapify heapreplace heappushpop insort insort_left insort_right setattr delattr next at "
+    "fill_diagonal put place copyto putmask".split()
+)
+_SAFE_ROOTS = frozenset("plt sns np pd px go mlflow json os sys time math warnings logging print display pprint re".split())
+_STATEFUL_MAKERS = frozenset("default_rng RandomState Random Generator SeedSequence iter cycle count".split())
+
+
+def touched(nodes: Iterable[ast.AST], modules: frozenset[str], stateful: frozenset[str],
+            parameters: Mapping[str, frozenset[int]]) -> set[str]:  # fmt: skip
+    """Names whose objects these nodes may change in place.
+
+    `modules` are names bound by imports, `stateful` names of generators whose every use changes them, `parameters` the
+    positions of the arguments that a function of the notebook changes.
+    """
+    found: set[str] = set()
+    listed = list(nodes)
+    dropped = {id(n.value.value if isinstance(n.value, ast.Await) else n.value) for n in listed if isinstance(n, ast.Expr)}
+    for node in listed:
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+            found |= roots(node)
+        elif isinstance(node, ast.AugAssign):
+            found |= roots(node.target)
+        elif isinstance(node, ast.Call):
+            found |= _changed_by_call(node, id(node) in dropped, modules, stateful, parameters)
+    return found - modules
+
+
+def _changed_by_call(call: ast.Call, dropped: bool, modules: frozenset[str], stateful: frozenset[str],
+                     parameters: Mapping[str, frozenset[int]]) -> set[str]:  # fmt: skip
+    found: set[str] = set()
+    name, receiver = _called(call)
+    arguments = [*call.args, *(k.value for k in call.keywords)]
+    for argument in arguments:
+        found |= roots(argument) & stateful
+    of_module = receiver is not None and bool(roots(receiver) & modules)
+    if receiver is not None and not of_module:
+        in_place = any(k.arg == "inplace" and not _is_false(k.value) for k in call.keywords)
+        if in_place or name in MUTATORS or (dropped and name not in _LOOKS) or roots(receiver) & stateful:
+            found |= roots(receiver)
+    if name in _CHANGES_FIRST and call.args:
+        found |= roots(call.args[0])
+    elif name in parameters and not of_module:
+        for position in parameters[name]:
+            if position < len(call.args):
+                found |= roots(call.args[position])
+        for keyword in call.keywords:
+            found |= roots(keyword.value)
+    elif dropped and name not in _ARGUMENTS_SAFE and not (_first_name(call.func) in _SAFE_ROOTS):
+        for argument in arguments:
+            found |= roots(argument)
+    return found
+
+
+def changed_parameters(function: ast.AST, names: set[str]) -> frozenset[int]:
+    """Positions of the parameters among `names`."""
+    return frozenset(i for i, name in enumerate(parameters_of(function)) if name in names)
+
+
+def roots(node: ast.AST) -> set[str]:
+    """The names that an expression's object may be reached from: `a.b[0].c` gives `a`, `[x, y]` gives both."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred, ast.Await, ast.NamedExpr)):
+        return roots(node.value)
+    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+        return set().union(*(roots(e) for e in node.elts))
+    if isinstance(node, ast.Dict):
+        return set().union(*(roots(v) for v in node.values))
+    if isinstance(node, ast.IfExp):
+        return roots(node.body) | roots(node.orelse)
+    if isinstance(node, ast.BoolOp):
+        return set().union(*(roots(v) for v in node.values))
+    if isinstance(node, ast.Call):
+        name, receiver = _called(node)
+        if name in {"copy", "deepcopy"}:
+            return set()
+        if receiver is not None and not (node.args or node.keywords):
+            return roots(receiver)  # `model.parameters()`, `d.values()`, `plt.gca()`
+        if name in {"enumerate", "zip", "reversed", "iter", "next", "list", "tuple", "dict", "sorted"}:
+            return set().union(*(roots(a) for a in node.args)) if name in {"enumerate", "zip", "reversed", "iter"} else set()
+    return set()
+
+
+def shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
+    """Sets of names that may hold, or hold parts of, one object."""
+    for node in nodes:
+        pairs: list[tuple[ast.AST, ast.AST]] = []
+        if isinstance(node, ast.Assign):
+            pairs = [(target, node.value) for target in node.targets]
+        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value:
+            pairs = [(node.target, node.value)]
+        elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
+            pairs = [(node.target, node.iter)]
+        elif isinstance(node, ast.withitem) and node.optional_vars:
+            pairs = [(node.optional_vars, node.context_expr)]
+        elif isinstance(node, ast.Call):
+            name, receiver = _called(node)
+            if receiver is not None and name in _KEEP_ARGUMENTS:
+                pairs = [(receiver, argument) for argument in node.args]
+        for target, value in pairs:
+            names = roots(target)
+            if isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (ast.Tuple, ast.List)):
+                continue  # `a, b = b, a` moves objects, and joins too much if taken as sharing
+            names |= roots(value) | _kept_by_constructor(value)
+            if len(names) > 1:
+                yield names
+
+
+def stateful_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Names bound to a random generator or an iterator: each use of one changes it."""
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _called(node.value)[0] in _STATEFUL_MAKERS:
+            yield from (t.id for t in node.targets if isinstance(t, ast.Name))
+
+
+def _kept_by_constructor(value: ast.AST) -> set[str]:
+    """What an object made by a class keeps: `Adam(model.parameters())` shares with `model`."""
+    if not isinstance(value, ast.Call):
+        return set()
+    name, _ = _called(value)
+    if not name[:1].isupper() or name in {"DataFrame", "Series", "Path", "Counter", "Decimal", "Fraction"}:
+        return set()
+    return set().union(set(), *(roots(a) for a in [*value.args, *(k.value for k in value.keywords)]))
+
+
+def _called(call: ast.Call) -> tuple[str, ast.AST | None]:
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr, call.func.value
+    return getattr(call.func, "id", ""), None
+
+
+def _first_name(node: ast.AST) -> str:
+    while isinstance(node, (ast.Attribute, ast.Call, ast.Subscript)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_false(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and not node.value
+
+
+def own_nodes(tree: ast.AST) -> list[ast.AST]:
+    """Nodes of a module or of one function's body, without the bodies of functions and classes nested in it."""
+    body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body  # type: ignore[attr-defined]
+    found: list[ast.AST] = []
+    for statement in body:
+        for node in walk_scope(statement):
+            found.append(node)
+            if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+                found += [n for n in ast.walk(node) if not isinstance(n, FunctionNode)]
+    return found

@@ -1,0 +1,144 @@
+"""What a step replays of the cells above it: imports, configuration, setup cells.
+
+Modules are never passed between steps as values; the statement that imported them runs again where they are needed.
+Configuration that lives outside variables (plot styles, display options, warnings) is replayed too when its text needs
+nothing but imports and literals; any other is carried by the runtime (`runtime/ambient.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlops_lab.notebook import Cell
+from mlops_lab.roles import Role
+from mlops_lab.scopes import module_names
+from mlops_lab.syntax import ipython_call
+
+# Calls that only configure, by the end of their dotted name. Seeds are not here: the state of the generators is passed
+# on by the runtime, since replaying a seed would repeat draws.
+_CONFIGURES = (
+    "style.use", "rcParams.update", "plt.rc", "matplotlib.rc", "mpl.rc", "rcdefaults", "matplotlib.use", "mpl.use",
+    "set_matplotlib_formats", "sns.set", "seaborn.set", "set_theme", "set_style", "set_context", "set_palette",
+    "set_option", "reset_option", "set_printoptions", "np.seterr", "filterwarnings", "simplefilter",
+    "logging.basicConfig", "setLevel", "logging.disable", "environ.update", "environ.setdefault", "environ.pop",
+    "path.append", "path.insert", "path.extend", "set_default_dtype", "set_num_threads", "set_config", "setlocale",
+    "register_matplotlib_converters", "init_notebook_mode", "tqdm.pandas", "data_transformers.enable",
+    "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
+    "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
+)  # fmt: skip
+_CONFIGURING_MAGICS = frozenset("matplotlib config load_ext reload_ext autoreload precision pylab xmode colors env set_env".split())
+
+
+@dataclass(frozen=True)
+class Item:
+    """A statement to replay: where it stands, its code, the names it binds (`*` for a star import) and needs."""
+
+    cell: Cell
+    code: str
+    binds: frozenset[str]
+    needs: frozenset[str]
+    is_import: bool
+
+
+def items_in(cell: Cell) -> list[Item]:
+    """The statements of one cell that later steps replay."""
+    found = []
+    for statement in cell.tree.body:
+        imports = _is_import(statement)
+        if imports or _is_configuration(statement):
+            loads, stores = module_names([statement])
+            if any(alias.name == "*" for n in ast.walk(statement) if isinstance(n, ast.ImportFrom) for alias in n.names):
+                stores = stores | {"*"}
+            found.append(Item(cell, ast.unparse(statement), frozenset(stores), frozenset(loads - stores), imports))
+    return found
+
+
+def import_names(cells: Iterable[Cell]) -> frozenset[str]:
+    """Names that only import statements bind, anywhere in these cells: they are replayed and never passed as values."""
+    imported: set[str] = set()
+    otherwise: set[str] = set()
+    for cell in cells:
+        for statement in cell.tree.body:
+            loads, stores = module_names([statement])
+            if _is_import(statement):
+                imported |= stores
+            else:
+                otherwise |= stores
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Global):
+                    otherwise |= set(node.names)
+    return frozenset(imported - otherwise)
+
+
+def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozenset[str]) -> list[Item]:
+    """Those of the earlier items that a step needs, in notebook order.
+
+    An import that binds a name which nothing in the notebook reads is there for its effect, and always replayed.
+    """
+    items = list(items)
+    chosen: set[int] = set()
+    wanted = set(needed)
+    while True:
+        before = len(chosen)
+        for position, item in enumerate(items):
+            if position in chosen:
+                continue
+            if item.is_import:
+                take = bool(item.binds & (wanted | {"*"})) or not (item.binds & read_anywhere)
+            else:
+                # Configuration follows the modules that it configures: nobody imports matplotlib to set its style.
+                bound = frozenset().union(*(i.binds for i in items if i.is_import))
+                take = not (item.needs & bound) or bool(item.needs & bound & wanted)
+            if take:
+                chosen.add(position)
+                wanted |= item.needs
+        if len(chosen) == before:
+            return [items[position] for position in sorted(chosen)]
+
+
+def _is_import(statement: ast.stmt) -> bool:
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return True
+    if isinstance(statement, ast.Try):
+        # `try: import ujson as json / except ImportError: import json`
+        inner = [*statement.body, *statement.orelse, *statement.finalbody, *(s for h in statement.handlers for s in h.body)]
+        return any(_is_import(s) for s in statement.body) and all(
+            _is_import(s)
+            or isinstance(s, ast.Pass)
+            or isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) and isinstance(s.targets[0], ast.Name)
+            for s in inner
+        )
+    return False
+
+
+def _is_configuration(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Expr):
+        magic = ipython_call(statement.value)
+        if magic:
+            return magic[0] == "run_line_magic" and bool(magic[1]) and magic[1][0] in _CONFIGURING_MAGICS
+        if not isinstance(statement.value, ast.Call):
+            return False
+        name = ast.unparse(statement.value.func)
+        return any(name == end or name.endswith("." + end) for end in _CONFIGURES)
+    if isinstance(statement, ast.Assign):
+        # `plt.rcParams["figure.dpi"] = 120`, `pd.options.display.max_rows = 8`, `os.environ["X"] = "1"`
+        return all(isinstance(t, (ast.Attribute, ast.Subscript)) for t in statement.targets)
+    return False
+
+
+def is_replayable(item: Item, imported: frozenset[str]) -> bool:
+    """True if the statement needs nothing but imported names (and builtins), so that it means the same anywhere."""
+    import builtins
+
+    return all(name in imported or hasattr(builtins, name) or name == "get_ipython" for name in item.needs) and (
+        item.is_import or "get_ipython" in item.needs or bool(item.needs & imported)
+    )
+
+
+def setup_before(cells: Iterable[Cell], number: int) -> list[Cell]:
+    """The setup cells that stand above a cell."""
+    return [c for c in cells if c.number < number and (c.has(Role.SETUP) or c.has(Role.IMPORTS))]
+
+

@@ -1,0 +1,178 @@
+"""The folder `.mlops_lab` beside a notebook: runs, the store of values, locks. One place that knows its layout.
+
+    .mlops_lab/
+      .gitignore
+      runs/ID/          events.jsonl, notebook.ipynb (as it was run), run.lock, steps/NAME/ATTEMPT/...
+      store/bundles/    values, by digest          store/results/   finished steps, by what they depend on
+      locks/            one a notebook, held while it runs
+      mlflow.db         the default tracking store
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlops_lab.errors import BusyError, RunError, UsageError, did_you_mean
+from mlops_lab.events import AnyEvent, RunFinished, RunStarted, read_events
+
+HOME = "MLOPS_LAB_DIR"  # environment variable: keep runs elsewhere than beside the notebook
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the runs of the notebooks of one folder live."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, notebook_folder: Path) -> Home:
+        elsewhere = os.environ.get(HOME)
+        return cls(Path(elsewhere).absolute() if elsewhere else notebook_folder.absolute() / ".mlops_lab")
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def bundles(self) -> Path:
+        return self.folder / "store" / "bundles"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "store" / "results"
+
+    def prepare(self) -> None:
+        """Make the folders. Raises `RunError` where that can't be done (read-only, no space)."""
+        try:
+            for path in (self.runs, self.bundles, self.results, self.folder / "locks"):
+                path.mkdir(parents=True, exist_ok=True)
+            ignore = self.folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            probe = self.folder / "locks" / f".probe-{os.getpid()}-{secrets.token_hex(2)}"
+            probe.write_text("x", encoding="utf-8")
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"Can't write to {self.folder}: {error.strerror}. Runs are kept there: make the folder writable, copy the "
+                f"notebook to one that is, or name another place in the environment variable {HOME}."
+            ) from None
+
+    @contextmanager
+    def notebook_lock(self, notebook: Path) -> Iterator[None]:
+        """Held while a notebook runs: two runs at once would write each other's files."""
+        lock = FileLock(self.folder / "locks" / f"{notebook.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            active = next((r.id for r in self.list() if r.is_active and r.started and r.started.notebook == str(notebook)), "")
+            advice = f" Wait for it, or stop it with: mlops-lab cancel {active}" if active else " Wait for it to end."
+            raise BusyError(f"{notebook.name} is being run already{f' (run {active})' if active else ''}.{advice}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def new_run(self) -> RunFolder:
+        """A fresh folder, named by the time so that names sort by it."""
+        while True:
+            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+            try:
+                (self.runs / name / "steps").mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise RunError(f"Can't make a folder for the run in {self.runs}: {error.strerror}.") from None
+            return RunFolder(self.runs / name)
+
+    def list(self) -> list[RunFolder]:
+        """All runs, the newest first."""
+        if not self.runs.is_dir():
+            return []
+        return [RunFolder(path) for path in sorted(self.runs.iterdir(), reverse=True) if path.is_dir()]
+
+    def find(self, name: str) -> RunFolder:
+        """The run of this name, of this unambiguous beginning or ending, or the `last` one."""
+        runs = self.list()
+        if not runs:
+            raise UsageError(f"There are no runs in {self.runs}.")
+        if name == "last":
+            return runs[0]
+        matches = [r for r in runs if r.id == name] or [r for r in runs if r.id.startswith(name) or r.id.endswith(name)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise UsageError(f"{name!r} fits several runs: {', '.join(r.id for r in matches[:5])}.")
+        raise UsageError(f"There is no run {name!r} in {self.runs}{did_you_mean(name, [r.id for r in runs])}.")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's files."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def log(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def notebook(self) -> Path:
+        """The notebook as it was when the run began."""
+        return self.path / "notebook.ipynb"
+
+    def attempt(self, step: str, attempt: int) -> Path:
+        return self.path / "steps" / step / str(attempt)
+
+    def events(self, after: int = 0) -> Iterator[AnyEvent]:
+        return read_events(self.log, after)
+
+    @property
+    def started(self) -> RunStarted | None:
+        first = next(self.events(), None)
+        return first if isinstance(first, RunStarted) else None
+
+    @property
+    def finished(self) -> RunFinished | None:
+        last = None
+        for last in self.events():
+            pass
+        return last if isinstance(last, RunFinished) else None
+
+    @property
+    def is_active(self) -> bool:
+        """True while the process that runs it is alive: it holds the lock, which ends with the process."""
+        lock = FileLock(self.path / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the run's lock: this process is the one that runs it."""
+        with FileLock(self.path / "run.lock"):
+            yield
+
+    def request_cancel(self) -> None:
+        (self.path / "cancel").touch()
+
+    @property
+    def cancel_requested(self) -> bool:
+        return (self.path / "cancel").exists()

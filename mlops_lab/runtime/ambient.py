@@ -1,0 +1,121 @@
+"""State outside variables that one step leaves to the next: random generators, working folder, environment, options.
+
+Each row of `STATES` can be read, set, and compared by the digest of its pickled form, like any variable. Steps that never
+load the module a state belongs to neither read nor leave it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .store import digest
+
+# Set by Jupyter, by us, or by what runs around a kernel; never the notebook's own doing.
+_FOREIGN_ENVIRONMENT = (
+    "JPY_", "MLFLOW_", "MPLBACKEND", "PYDEVD_", "IPYKERNEL", "TERM", "COLUMNS", "LINES", "CLICOLOR", "PAGER", "GIT_PAGER",
+    "KMP_", "OMP_", "MKL_", "OPENBLAS_", "FORCE_COLOR", "PYTHONHASHSEED", "_", "PWD", "OLDPWD", "JUPYTER", "LOKY",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class State:
+    """A row: the module that must be loaded for the state to exist, how to read it and how to set it."""
+
+    module: str
+    get: Callable[[], Any]
+    set: Callable[[Any], None]
+    random: bool = False
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN_ENVIRONMENT)}
+
+
+def _set_environment(wanted: dict[str, str]) -> None:
+    for key in _environment().keys() - wanted.keys():
+        del os.environ[key]
+    os.environ.update(wanted)
+
+
+def _get_mpl() -> Any:
+    import matplotlib
+
+    # The backend belongs to the process, not to the notebook.
+    return {k: v for k, v in dict.items(matplotlib.rcParams) if k not in {"backend", "interactive", "backend_fallback"}}
+
+
+def _set_mpl(wanted: Any) -> None:
+    import matplotlib
+
+    for key, value in wanted.items():
+        dict.__setitem__(matplotlib.rcParams, key, value)
+
+
+def _pandas_config() -> Any:
+    from pandas._config import config
+
+    return config._global_config
+
+
+def _set_pandas(wanted: Any, into: Any = None) -> None:
+    into = _pandas_config() if into is None else into
+    for key, value in wanted.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _set_pandas(value, into[key])
+        else:
+            into[key] = value
+
+
+def _numpy() -> Any:
+    return sys.modules["numpy"]
+
+
+def _get_random() -> Any:
+    import random
+
+    return random.getstate()
+
+
+def _set_random(state: Any) -> None:
+    import random
+
+    random.setstate(state)
+
+
+STATES: dict[str, State] = {
+    "@random": State("random", _get_random, _set_random, random=True),
+    "@numpy.random": State("numpy.random", lambda: _numpy().random.get_state(legacy=True),
+                           lambda s: _numpy().random.set_state(s), random=True),
+    "@torch.random": State("torch", lambda: bytes(sys.modules["torch"].get_rng_state().numpy()),
+                           lambda s: sys.modules["torch"].set_rng_state(
+                               sys.modules["torch"].frombuffer(bytearray(s), dtype=sys.modules["torch"].uint8)), random=True),
+    "@cwd": State("os", os.getcwd, os.chdir),
+    "@environ": State("os", _environment, _set_environment),
+    "@sys.path": State("sys", lambda: list(sys.path), lambda p: sys.path.__setitem__(slice(None), p)),
+    "@matplotlib": State("matplotlib", _get_mpl, _set_mpl),
+    "@pandas": State("pandas", _pandas_config, _set_pandas),
+    "@numpy.print": State("numpy", lambda: _numpy().get_printoptions(), lambda o: _numpy().set_printoptions(**o)),
+}  # fmt: skip
+
+
+def read(name: str) -> tuple[str, bytes] | None:
+    """(digest, pickled state), or None where its module isn't loaded or the state can't be read."""
+    state = STATES[name]
+    if state.module not in sys.modules:
+        return None
+    try:
+        data = pickle.dumps(state.get(), 5)
+    except Exception:  # a library that moved its settings: then this state is not carried
+        return None
+    return digest(data), data
+
+
+def write(name: str, data: bytes) -> None:
+    """Set a state from its pickled form; its module is imported if it is not there yet."""
+    __import__(STATES[name].module)
+    STATES[name].set(pickle.loads(data))

@@ -1,0 +1,39 @@
+"""Run by the hidden cells of a step notebook, with PHASE set to `begin` or `end`: makes the runtime importable, calls it.
+
+The runtime is loaded by path under a name of its own, so that a kernel whose environment doesn't have MLOps Lab (a pod, or
+another virtual environment) runs steps all the same, and pickles name the same modules everywhere.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+
+
+def _runtime():
+    name = "mlops_lab_runtime"
+    if name not in sys.modules:
+        folder = os.environ["MLOPS_LAB_RUNTIME"]
+        spec = importlib.util.spec_from_file_location(
+            name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+        )
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        if importlib.util.find_spec("cloudpickle") is None:
+            sys.path.append(os.environ["MLOPS_LAB_CLOUDPICKLE"])
+    return importlib.import_module(name + ".kit")
+
+
+def _main(phase):
+    kit = _runtime()
+    if phase == "begin":
+        with open(os.environ["MLOPS_LAB_ORDER"], encoding="utf-8") as file:
+            order = json.load(file)
+        kit.current = kit.Kit(order, get_ipython())  # noqa: F821
+        kit.current.begin()
+    else:
+        kit.current.end()
+
+
+_main(PHASE)  # noqa: F821

@@ -1,0 +1,172 @@
+"""Executes one step notebook through Papermill, with an engine that reports cells and outputs as they happen.
+
+This is the one place where a step runs: the local engine calls it in a thread, a container calls it as its main program.
+It imports Papermill and the standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import papermill
+from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_core.utils import run_sync
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+ENGINE = "mlops_lab"
+_STATUS_OF_SIGNAL = {9: "killed (by hand, or out of memory)", 11: "crashed (segmentation fault)", 6: "aborted", 15: "terminated"}
+
+Report = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an execution ended. `kind` is empty if all went well, else error, died, timeout or refused.
+
+    `cell` is the number of the failing cell, or 0: then `phase` is the tag of the hidden cell that failed.
+    """
+
+    kind: str = ""
+    message: str = ""
+    cell: int = 0
+    phase: str = ""
+    name: str = ""
+    traceback: str = ""
+
+
+class StepEngine(NBClientEngine):  # type: ignore[misc]
+    """Papermill engine `mlops_lab`: Papermill's own, reporting as it goes."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, start_timeout: int = 60, report: Report | None = None,
+                                 kernel_arguments: dict[str, Any] | None = None, **kwargs: Any) -> None:  # fmt: skip
+        client = _Client(nb_man, report, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name)
+        client.execute(**(kernel_arguments or {}))
+
+
+class _Client(PapermillNotebookClient):  # type: ignore[misc]
+    def __init__(self, nb_man: Any, report: Report | None, **kwargs: Any) -> None:
+        super().__init__(nb_man, **kwargs)
+        self.report: Report = report or (lambda kind, **fields: None)
+        self.visible = [c for c in nb_man.nb.cells if c.cell_type == "code" and not is_hidden(c)]
+
+    async def async_start_new_kernel(self, **kwargs: Any) -> None:
+        await super().async_start_new_kernel(**kwargs)
+        assert self.km is not None
+        self.report("kernel_started", process=getattr(self.km.provisioner, "pid", None))
+
+    start_new_kernel = run_sync(async_start_new_kernel)
+
+    def papermill_execute_cells(self) -> None:
+        # Papermill's own loop marks a cell that died or timed out, and all that follow, as completed.
+        for index, cell in enumerate(self.nb.cells):
+            if cell.cell_type != "code":
+                continue
+            hidden = is_hidden(cell)
+            number = cell.metadata.get("mlops_lab", {}).get("cell", 0)
+            started = time.monotonic()
+            status = "failed"
+            self.nb_man.cell_start(cell, index)
+            if not hidden:
+                position = next(i for i, c in enumerate(self.visible) if c is cell) + 1
+                self.report("cell_started", cell=number, position=position, total=len(self.visible))
+            try:
+                self.execute_cell(cell, index, store_history=not hidden)
+                status = "done"
+            except CellExecutionError as error:
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                raise _CellFailed(cell, error) from error
+            except (DeadKernelError, CellTimeoutError) as error:
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                raise _CellFailed(cell, error, self._exit_status()) from error
+            except BaseException as error:
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                raise
+            finally:
+                self.nb_man.cell_complete(cell, cell_index=index)
+                if not hidden:
+                    self.report("cell_finished", cell=number, seconds=time.monotonic() - started, status=status)
+
+    def _exit_status(self) -> str:
+        process = getattr(getattr(self.km, "provisioner", None), "process", None)
+        code = process.poll() if process is not None else None
+        if code is None:
+            return "its process is gone"
+        if code < 0:
+            return f"its process was {_STATUS_OF_SIGNAL.get(-code, signal.Signals(-code).name)}"
+        return f"its process ended with exit code {code}"
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        output = super().process_message(msg, cell, cell_index)
+        if output is not None and not is_hidden(cell):
+            self.report("cell_output", cell=cell.metadata.get("mlops_lab", {}).get("cell", 0), output=dict(output))
+        return output
+
+
+class _CellFailed(Exception):
+    def __init__(self, cell: Any, error: Exception, status: str = "") -> None:
+        super().__init__(str(error))
+        self.cell = cell.metadata.get("mlops_lab", {}).get("cell", 0)
+        self.phase = "" if self.cell else (cell.metadata.get("tags") or [""])[0]
+        self.error, self.status = error, status
+
+
+def is_hidden(cell: Any) -> bool:
+    """True for the cells of a step notebook that are not the user's."""
+    return "cell" not in cell.metadata.get("mlops_lab", {})
+
+
+def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: str, folder: str, environment: dict[str, str],
+            report: Report, start_timeout: int = 120) -> Outcome:  # fmt: skip
+    """Run a step notebook; the executed one is saved to `output` at every cell, also when it fails.
+
+    Raises `NoSuchKernel` when the kernel isn't installed, and `OSError` when the output can't be written.
+    """
+    papermill_engines.register(ENGINE, StepEngine)
+    # What a kernel writes outside its cells (a crash, a library's own chatter) belongs in a file of its attempt.
+    chatter = open(os.path.join(os.path.dirname(output), "kernel.log"), "wb")  # noqa: SIM115 - closed below
+    try:
+        papermill.execute_notebook(
+            notebook,
+            output,
+            parameters=parameters,
+            engine_name=ENGINE,
+            kernel_name=kernel,
+            progress_bar=False,
+            start_timeout=start_timeout,
+            report=report,
+            kernel_arguments={"cwd": folder, "env": {**os.environ, **environment}, "stdout": chatter, "stderr": chatter},
+        )
+    except _CellFailed as failed:
+        error = failed.error
+        if isinstance(error, CellExecutionError):
+            kind = "refused" if error.ename == "InputRefused" else "error"
+            message = f"{error.ename}: {error.evalue}" if kind == "error" else str(error.evalue)
+            return Outcome(kind, message, failed.cell, failed.phase, error.ename, error.traceback)
+        what = f"the kernel died: {failed.status}" if isinstance(error, DeadKernelError) else str(error)
+        return Outcome("died", what, failed.cell, failed.phase)
+    except PapermillExecutionError:
+        pass  # raised at the end for a cell tagged `raises-exception`, which is allowed to fail
+    except NoSuchKernel:
+        raise
+    except RuntimeError as error:  # the kernel died while it started, or did not get ready in time
+        return Outcome("died", f"the kernel did not start: {error}")
+    finally:
+        chatter.close()
+    return Outcome()
+
+
+def kill(process: int | None) -> None:
+    """End a kernel with everything that it started (a kernel leads a process group of its own)."""
+    if process:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process, signal.SIGKILL)

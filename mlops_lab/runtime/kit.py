@@ -1,0 +1,404 @@
+"""Loads a step's inputs into its kernel, and stores what the step leaves. Called by the step notebook's hidden cells.
+
+`begin` runs after the prelude and the parameters; `end` after the step's cells. Both work from the step's order, a JSON
+file that its engine wrote:
+
+    step       its name, used to name what it defines
+    store      folder of the bundles
+    folder     the notebook's folder
+    numbers    the execution counts that its cells have in the whole notebook
+    sources    [execution count, source] of the notebook's cells, for tracebacks
+    reads      variables to load (null: all)
+    keep       variables to store if they were bound or changed (null: all)
+    current    name -> [bundle, content]: the versions to start from; `def:KEY` for definitions, `@name` for states
+    imports    name -> import statements, for what only a loaded function needs
+    seeded     true if the state of the random generators is passed on
+    modules    modules that the step's own cells import
+    result     file to write to
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+import types
+from typing import Any
+
+from . import ambient
+from .files import OpenedFiles, file_digest
+from .pack import Packed, Space, numpy_atoms, pack, pack_skeleton, unpack, unpack_skeleton
+from .store import Bundle, Store
+
+_IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
+_SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only up to this size
+
+
+class InputRefused(Exception):
+    """A step needs a value that could not be passed on."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class Kit:
+    """One step's loading and storing, in the namespace of its kernel."""
+
+    def __init__(self, order: dict[str, Any], shell: Any) -> None:
+        self.order = order
+        self.shell = shell
+        self.names: dict[str, Any] = shell.user_ns
+        self.current: dict[str, list[str]] = order["current"]
+        self.store = Store(order["store"])
+        self.space = Space(self.names, order["step"])
+        self.bundles: dict[str, Bundle] = {}
+        self.origin: dict[str, str] = {}  # loaded member -> its bundle
+        self.applied: set[str] = set()
+        self.wanted: list[str] = []
+        self.inputs: dict[str, list[str] | None] = {}
+        self.before: dict[tuple[str, ...], str] = {}
+        self.states: dict[str, str] = {}
+        self.seconds = {"load": 0.0, "save": 0.0}
+        self.loading: list[str] = []
+
+    # -- before the cells ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Load the inputs, remember what they look like, and write down which versions they have."""
+        started = time.perf_counter()
+        files = OpenedFiles(self.order["folder"])
+        prelude = set(self.names)
+        for name, version in self.current.items():
+            if name.startswith("@") and self._applies(name):
+                bundle = self._open(version[0])
+                ambient.write(name, bundle.part(bundle.header.stream).tobytes())
+        reads = self.order["reads"]
+        self.wanted = sorted(n for n in self.current if n[0] != "@" and not n.startswith("def:")) if reads is None else sorted(reads)
+        for name in self.wanted:  # grows while functions tell what else they need
+            self._load(name)
+        self._baseline(prelude)
+        for name in ambient.STATES:
+            if not ambient.STATES[name].random or self.order["seeded"]:
+                state = ambient.read(name)
+                if state:
+                    self.states[name] = state[0]
+        self.seconds["load"] = time.perf_counter() - started
+        self._report({"inputs": self.inputs, "states": self.states})
+        self._number_cells()
+        self.prelude = prelude
+        self.files = files
+        files.watching = True
+
+    def _applies(self, name: str) -> bool:
+        state = ambient.STATES.get(name)
+        if state is None or (state.random and not self.order["seeded"]):
+            return False
+        root = state.module.partition(".")[0]
+        return state.random and root != "torch" or root in sys.modules or root in self.order["modules"]
+
+    def _load(self, name: str) -> None:
+        if name in self.inputs:
+            return
+        version = self.current.get(name)
+        self.inputs[name] = version
+        if version is None:
+            if name not in self.names:
+                for statement in self.order["imports"].get(name, ()):
+                    exec(statement, self.names)
+            return
+        if version[0].startswith("refused:"):
+            raise InputRefused(version[0].partition(":")[2])
+        self._load_bundle(version[0])
+
+    def _load_bundle(self, name: str) -> None:
+        if name in self.applied:
+            return
+        self.applied.add(name)
+        bundle = self._open(name)
+        for key in bundle.header.references:
+            self._load(f"def:{key}")
+        self.loading.append(name)
+        try:
+            content = unpack(bundle.part(bundle.header.stream), bundle.buffers(), self)
+        finally:
+            self.loading.pop()
+        for member, value in content.items():
+            if self.current.get(member, ("",))[0] == name:
+                self.origin[member] = name
+                self.inputs[member] = self.current[member]
+                if not member.startswith("def:"):
+                    self.names[member] = value
+        self.wanted += bundle.header.needs
+        self.wanted += [n for key, names in bundle.header.bound.items() if f"def:{key}" in content for n in names]
+
+    def _open(self, name: str) -> Bundle:
+        if name not in self.bundles:
+            self.bundles[name] = self.store.open(name)
+        return self.bundles[name]
+
+    def definition(self, key: str) -> Any:
+        """The definition of a key, as an empty shell if its state wasn't loaded yet."""
+        if key not in self.space.objects:
+            bundle = self._open(self.current[f"def:{key}"][0])
+            self.space.add(key, unpack_skeleton(bundle.part(bundle.header.skeletons[key]), self))
+        return self.space.objects[key]
+
+    def definition_to_fill(self, key: str) -> Any:
+        """The shell that a bundle's state belongs to; None if a later step left another version of it."""
+        if self.current[f"def:{key}"][0] != self.loading[-1]:
+            return None
+        return self.definition(key)
+
+    def _baseline(self, prelude: set[str]) -> None:
+        """Digest what was loaded, and what the prelude bound, as it is before the step's first cell."""
+        numpy_atoms()
+        together: dict[str, list[str]] = {}
+        for member, bundle in self.origin.items():
+            together.setdefault(bundle, []).append(member)
+        for members in together.values():
+            group = _ordered(members)
+            for subset in {group, *((m,) for m in group)}:
+                self.before[subset] = self.store.digest_of(pack(self.space, subset))
+        self._name_functions()
+        for name in self._storable(prelude):
+            if name not in self.origin:
+                try:
+                    self.before[(name,)] = self.store.digest_of(pack(self.space, [name]))
+                except Exception:
+                    self.before[(name,)] = f"unknown {id(self.names[name])}"
+
+    def _storable(self, names: Any) -> list[str]:
+        keep = self.order["keep"]
+        return sorted(
+            n for n in names
+            if n in self.names and not _IPYTHONS_OWN.fullmatch(n) and (keep is None or n in keep)
+            and not isinstance(self.names[n], types.ModuleType)
+        )  # fmt: skip
+
+    def _name_functions(self) -> None:
+        for name, value in list(self.names.items()):
+            if not _IPYTHONS_OWN.fullmatch(name) and self.space.is_definition(value):
+                self.space.name_definition(value)
+
+    def _number_cells(self) -> None:
+        """Give the cells the numbers, and their code the file names, that they have in a run of the whole notebook."""
+        compiler = self.shell.compile
+        names = {source: f"{self.order['folder']}/.ipykernel/{number}.py" for number, source in self.order["sources"]}
+
+        def code_name(raw: str, transformed: str, number: int) -> str:
+            return names.get(raw) or f"{self.order['folder']}/.ipykernel/{number}-{len(raw)}.py"
+
+        compiler.get_code_name = code_name
+        for number, source in self.order["sources"]:
+            if number < self.order["numbers"][0]:
+                compiler.cache(self.shell.transform_cell(source), number, raw_code=source)
+        numbers = list(self.order["numbers"])
+        self.shell.execution_count = numbers.pop(0)
+
+        def next_number(result: Any) -> None:
+            if result.info.store_history and numbers:
+                self.shell.execution_count = numbers.pop(0)
+
+        self.shell.events.register("post_run_cell", next_number)
+
+    # -- after the cells -----------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Store what the step bound or changed, and write the result."""
+        self.files.watching = False
+        started = time.perf_counter()
+        numpy_atoms()
+        self._name_functions()
+        outputs: dict[str, Any] = {}
+        refused: dict[str, str] = {}
+        names = self._storable(self.names)
+        packed: dict[str, Packed] = {}
+        todo = [*names, *(m for m in self.origin if m.startswith("def:"))]
+        for member in todo:  # grows by the definitions that are referred to
+            if member in packed or member in refused:
+                continue
+            try:
+                packed[member] = pack(self.space, [member])
+            except Exception as error:
+                refused[member] = self._refusal(member, error)
+                continue
+            todo += sorted(f"def:{key}" for key in packed[member].references)
+        for group in _partition(packed):
+            self._store_group(group, packed, outputs)
+        for member, reason in refused.items():
+            known = self.before.get((member,), "")
+            if not known.startswith("unknown") or known != f"unknown {id(self.names.get(member))}":
+                outputs[member] = {"version": [f"refused:{reason}", reason], "type": self._type(member)}
+        for member in self.origin:
+            if not member.startswith("def:") and member not in self.names:
+                outputs[member] = None
+        self._store_states(outputs)
+        self._keep_for_people(names, outputs)
+        self.seconds["save"] = time.perf_counter() - started
+        folder = self.order["folder"]
+        self._report(
+            {
+                "outputs": outputs,
+                "files_read": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.read)},
+                "files_written": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.written)},
+                "seconds": self.seconds,
+                "metrics": self._metrics(),
+            }
+        )
+
+    def _store_group(self, group: tuple[str, ...], packed: dict[str, Packed], outputs: dict[str, Any]) -> None:
+        single = {m: self.store.digest_of(packed[m]) for m in group}
+        same = {m: single[m] == self.before.get((m,)) for m in group}
+        try:
+            joint = packed[group[0]] if len(group) == 1 else pack(self.space, group)
+        except Exception as error:
+            for member in group:
+                outputs[member] = {"version": [f"refused:{self._refusal(member, error)}"] * 2, "type": self._type(member)}
+            return
+        origins = {self.origin.get(m) for m in group}
+        if len(group) == 1 and same[group[0]]:
+            return
+        if len(origins) == 1 and self.before.get(group) == self.store.digest_of(joint):
+            return
+        definitions = [m[4:] for m in group if m.startswith("def:")]
+        skeletons = {key: pack_skeleton(self.space, key) for key in definitions}
+        names_of = {id(v): n for n, v in self.names.items()}
+        bound = {k: [names_of[id(self.space.objects[k])]] for k in definitions if id(self.space.objects[k]) in names_of}
+        parts = [joint, *skeletons.values()]
+        name, size = self.store.save(
+            list(group),
+            joint.stream,
+            joint.buffers,
+            skeletons={key: s.stream for key, s in skeletons.items()},
+            needs=set().union(*(p.needs for p in parts)),
+            references=set().union(*(p.references for p in parts)) - set(definitions),
+            bound=bound,
+        )
+        for member in group:
+            loaded = self.inputs.get(member)
+            content = loaded[1] if loaded and same[member] else single[member]
+            outputs[member] = {
+                "version": [name, content],
+                "type": self._type(member),
+                "bytes": size,
+                "preview": _preview(self.names[member]) if member in self.names else "",
+            }
+
+    def _store_states(self, outputs: dict[str, Any]) -> None:
+        for name, row in ambient.STATES.items():
+            if row.random and not self.order["seeded"]:
+                continue
+            state = ambient.read(name)
+            if state and state[0] != self.states.get(name) and (name in self.states or row.random):
+                bundle, _ = self.store.save([name], state[1], [])
+                outputs[name] = {"version": [bundle, state[0]], "type": "state"}
+
+    def _keep_for_people(self, names: list[str], outputs: dict[str, Any]) -> None:
+        """Values that the step bound and nothing reads later: kept where that is cheap, so that people can look."""
+        known = set(names) | self.prelude | set(self.origin)
+        for name in sorted(set(self.names) - known):
+            value = self.names[name]
+            if name.startswith("_") or _IPYTHONS_OWN.fullmatch(name) or isinstance(value, types.ModuleType):
+                continue
+            if self.space.is_definition(value) or sys.getsizeof(value, 0) > _SMALL:
+                continue
+            try:
+                packed = pack(self.space, [name])
+                if packed.references or len(packed.stream) + sum(b.nbytes for b in packed.buffers) > _SMALL:
+                    continue
+                bundle, size = self.store.save([name], packed.stream, packed.buffers, needs=packed.needs)
+            except Exception:
+                continue
+            outputs[name] = {"version": [bundle, bundle], "type": self._type(name), "bytes": size,
+                             "preview": _preview(value), "unread": True}  # fmt: skip
+
+    def _metrics(self) -> dict[str, float]:
+        found = {}
+        for name in self.order.get("metrics", ()):
+            try:
+                found[name] = float(self.names[name])
+            except (KeyError, TypeError, ValueError):
+                continue
+        return found
+
+    def _type(self, member: str) -> str:
+        value = self.space.objects.get(member[4:]) if member.startswith("def:") else self.names.get(member)
+        kind = type(value)
+        return kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
+
+    def _refusal(self, member: str, error: Exception) -> str:
+        cell = self.order.get("bound_in", {}).get(member)
+        where = f"step {self.order['step']!r}" + (f", cell {cell}" if cell else "")
+        name = member[4:].rpartition("/")[2] if member.startswith("def:") else member
+        reason = str(error) or type(error).__name__
+        return (
+            f"ML201: the variable {name!r} ({self._type(member)}, from {where}) can't be passed to another step: {reason}. "
+            f"Create it in the step that uses it, put it in a setup cell, or merge the two steps."
+        )
+
+    def _report(self, news: dict[str, Any]) -> None:
+        path = self.order["result"]
+        known = {}
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                known = json.load(file)
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            json.dump({**known, **news}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".new", path)
+
+
+def _partition(packed: dict[str, Packed]) -> list[tuple[str, ...]]:
+    """Members that share an object which can change, or memory, in one group."""
+    parent = {m: m for m in packed}
+
+    def find(member: str) -> str:
+        while parent[member] != member:
+            parent[member] = parent[parent[member]]
+            member = parent[member]
+        return member
+
+    owner: dict[int, str] = {}
+    for member, content in packed.items():
+        for identity in content.mutable_ids():
+            first = owner.setdefault(identity, member)
+            if first != member:
+                parent[find(member)] = find(first)
+    arrays = [(m, a) for m, content in packed.items() for a in content.arrays()]
+    if len(arrays) > 1:
+        from numpy.lib.array_utils import byte_bounds
+
+        ranges = sorted(((*byte_bounds(a), m, a.flags.writeable) for m, a in arrays), key=lambda r: (r[0], r[1]))
+        reach, last, writeable = 0, "", False
+        for low, high, member, can_write in ranges:
+            if low < reach and (can_write or writeable):
+                parent[find(member)] = find(last)
+            if high > reach:
+                reach, last, writeable = high, member, can_write
+    groups: dict[str, list[str]] = {}
+    for member in packed:
+        groups.setdefault(find(member), []).append(member)
+    return [_ordered(members) for members in groups.values()]
+
+
+def _ordered(members: list[str]) -> tuple[str, ...]:
+    """Definitions first: unpickling an instance may call the methods of its class."""
+    return tuple(sorted(members, key=lambda m: (not m.startswith("def:"), m)))
+
+
+def _preview(value: Any) -> str:
+    """A line about a value for people; nothing of the user's own code is called."""
+    if isinstance(value, (int, float, complex, bool, str, bytes, type(None))):
+        text = repr(value)
+        return text if len(text) <= 120 else text[:117] + "..."
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        columns = getattr(value, "columns", None)
+        names = f": {', '.join(str(c) for c in list(columns)[:8])}" if columns is not None else ""
+        return f"{' x '.join(str(n) for n in shape)}{names}"
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        return f"{len(value)} items"
+    return ""

@@ -1,0 +1,155 @@
+"""A cell's source, with IPython's syntax, to a plain Python tree that the analysis can read.
+
+Magics that run Python (`%time x = 1`, `%%time`, `%%capture out`, `%%timeit`) are opened up, so that their bodies are
+analysed like any other code. All others stay as the `get_ipython()` calls that IPython itself makes of them; what each
+of those means is decided in `effects.py`. Line numbers stay those of the cell.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from dataclasses import dataclass
+
+_TIMING = {"time", "prun", "memit", "mprun", "lprun"}
+
+
+@dataclass(frozen=True)
+class SyntaxIssue:
+    """Where a cell isn't Python: 1-based line within the cell, and the interpreter's message."""
+
+    line: int
+    message: str
+
+
+def parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
+    """The tree of a cell, and its syntax error if it has one (the tree is then empty)."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        try:
+            tree = _parse_ipython(source)
+        except SyntaxError as error:
+            return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
+        except ValueError as error:  # a null byte in the source
+            return ast.Module([], []), SyntaxIssue(1, str(error))
+    try:
+        # `return` outside a function and the like are found by the compiler only.
+        compile(source_of(tree), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except SyntaxError as error:
+        return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
+    except (RecursionError, ValueError):
+        pass
+    return tree, None
+
+
+def source_of(tree: ast.Module) -> ast.Module:
+    """A copy of the tree that `compile` accepts, with every position filled in."""
+    return ast.fix_missing_locations(tree)
+
+
+def is_ours(source: str) -> bool:
+    """True for a cell that holds only `%mlops` magics (and what loads them): it is never part of a pipeline."""
+    lines = [line.strip() for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
+    return bool(lines) and (
+        lines[0].startswith("%%mlops ") and not lines[0].startswith("%%mlops step ")
+        or all(re.match(r"%(mlops\b|load_ext\s+mlops_lab\b|reload_ext\s+mlops_lab\b)", line) for line in lines)
+    )
+
+
+def _parse_ipython(source: str) -> ast.Module:
+    lines = source.splitlines(keepends=True)
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    match = re.match(r"%%(\w+)[ \t]*(.*)", lines[first]) if lines else None
+    if match:
+        return _parse_cell_magic(match[1], match[2].strip(), "\n" * (first + 1) + "".join(lines[first + 1 :]), source)
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    tree = ast.parse(TransformerManager().transform_cell(source))
+    return ast.fix_missing_locations(_Expand().visit(tree))
+
+
+def _parse_cell_magic(name: str, arguments: str, body: str, source: str) -> ast.Module:
+    """Open up the cell magics whose body is Python of this kernel; leave the others as IPython's own call."""
+    if name in _TIMING:
+        # `%%time` may carry a statement on its own line.
+        return _parse_python(arguments + body if name == "time" and "=" in arguments else body)
+    if name == "capture":
+        tree = _parse_python(body)
+        names = [word for word in shlex.split(arguments) if not word.startswith("-")]
+        last = max((getattr(node, "end_lineno", 1) or 1 for node in tree.body), default=1)
+        for target in names[:1]:
+            binding = ast.parse(f"{target} = object()")
+            ast.increment_lineno(binding, last - 1)
+            tree.body += binding.body
+        return tree
+    if name == "timeit":
+        return _isolated(_parse_python(body))
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return ast.parse(TransformerManager().transform_cell(source))
+
+
+def _parse_python(source: str) -> ast.Module:
+    tree, issue = parse(source)
+    if issue:
+        raise SyntaxError(issue.message, ("<cell>", issue.line, 0, ""))
+    return tree
+
+
+def _isolated(tree: ast.Module) -> ast.Module:
+    """The tree as the body of a function that is called at once: it reads names but binds none."""
+    wrapper = ast.parse("def __timeit__(): pass\n__timeit__()\ndel __timeit__")
+    if tree.body:
+        wrapper.body[0].body = tree.body  # type: ignore[attr-defined]
+    return ast.fix_missing_locations(wrapper)
+
+
+class _Expand(ast.NodeTransformer):
+    """Replace `%time STATEMENT` and `x = %time EXPRESSION` by the code they run."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | list[ast.stmt]:
+        magic = line_magic(node.value)
+        if magic and magic[0] in _TIMING | {"timeit"}:
+            code = re.sub(r"^(?:-\w+(?:\s*\d+|\s+[\w.]+)?\s+)*", "", magic[1])
+            try:
+                tree = ast.parse(code)
+            except SyntaxError:
+                return node
+            if magic[0] == "timeit":
+                tree = _isolated(tree)
+            ast.increment_lineno(tree, node.lineno - 1)
+            return tree.body
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        magic = line_magic(node)
+        if magic and magic[0] in _TIMING:
+            try:
+                return ast.parse(magic[1], mode="eval").body
+            except SyntaxError:
+                return node
+        return self.generic_visit(node)
+
+
+def line_magic(node: ast.AST) -> tuple[str, str] | None:
+    """(name, argument text) if the node is IPython's call of a line magic with constant text."""
+    call = ipython_call(node)
+    if call and call[0] == "run_line_magic" and len(call[1]) >= 2 and all(isinstance(a, str) for a in call[1][:2]):
+        return call[1][0], call[1][1]  # type: ignore[return-value]
+    return None
+
+
+def ipython_call(node: ast.AST) -> tuple[str, list[str | None]] | None:
+    """(method, constant string arguments) of a call `get_ipython().method(...)`; None for any other node."""
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Call)
+        and isinstance(node.func.value.func, ast.Name)
+        and node.func.value.func.id == "get_ipython"
+    ):
+        constant = [a.value if isinstance(a, ast.Constant) and isinstance(a.value, str) else None for a in node.args]
+        return node.func.attr, constant
+    return None

@@ -1,0 +1,59 @@
+"""Where a pipeline can run. A target is a module with a `run` function of the shape of `Run`; `TARGETS` is their table.
+
+To add one, write the module and add its row (docs/contributing.md); packages of others add theirs by the entry point
+group `mlops_lab.targets`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from mlops_lab.errors import UsageError, did_you_mean
+from mlops_lab.events import AnyEvent
+from mlops_lab.plan import Plan
+from mlops_lab.runs import RunFolder
+
+Listener = Callable[[AnyEvent], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. `start`, `end` and `only` name steps (`--from`, `--to`, `--only`); `workers` 0 means one a core.
+
+    `parameters` are checked values; `resume` is the run whose finished steps are taken even where the cache is off.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
+    end: str = ""
+    only: tuple[str, ...] = ()
+    cache: bool = True
+    workers: int = 0
+    experiment: str = ""
+    fail_fast: bool = False
+    resume: str = ""
+
+
+class Run(Protocol):
+    """Run a plan to its end and return its folder; events go to its log, and from there to the listeners.
+
+    Raises `UsageError` for what is wrong before the run starts. `KeyboardInterrupt` in the calling thread cancels it.
+    """
+
+    def __call__(self, plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder: ...
+
+
+TARGETS: dict[str, str] = {"local": "mlops_lab.targets.local"}
+
+
+def target(name: str) -> Run:
+    """The `run` function of a target. Raises `UsageError` for an unknown name."""
+    known = TARGETS | {point.name: point.value for point in entry_points(group="mlops_lab.targets")}
+    if name not in known:
+        raise UsageError(f"There is no target {name!r}{did_you_mean(name, known)}. Known: {', '.join(sorted(known))}.")
+    run: Run = import_module(known[name]).run
+    return run
