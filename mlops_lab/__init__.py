@@ -1,3 +1,28 @@
 """MLOps Lab turns an ordinary Jupyter notebook into a production ML pipeline without rewriting it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mlops_lab.api import Pipeline, Run, find_run, load
+    from mlops_lab.errors import MlopsLabError
+
+__all__ = ["MlopsLabError", "Pipeline", "Run", "__version__", "find_run", "load"]
+
+_HOME = {"MlopsLabError": "mlops_lab.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when they are first used: `import mlops_lab` is on the path of the server's start and of every kernel.
+    if name in __all__:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME.get(name, "mlops_lab.api")), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -89,6 +89,11 @@ class Effects:
         return self.may_bind | self.touches
 
 
+def sharing(trees: Iterable[ast.Module], modules: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Name -> the names that may share its object once this code has run, itself included."""
+    return _sharing([node for tree in trees for node in mutation.own_nodes(tree)], modules)
+
+
 def survey(trees: Iterable[ast.Module]) -> Survey:
     """Look once at all the code of a notebook."""
     trees = list(trees)
@@ -142,9 +147,12 @@ def _late(nodes: list[ast.AST], modules: frozenset[str], stateful: frozenset[str
             todo += [n for n in carries.get(current, ()) if n in direct or n in carries]
         parts = [direct[n] for n in seen if n in direct]
         if parts:
-            loads = frozenset().union(*(p.loads for p in parts)) | frozenset(n for n in seen if n in direct and n != name)
-            stores = frozenset().union(*(p.stores for p in parts))
-            closed[name] = Late(loads, stores, frozenset().union(*(p.touches for p in parts)))
+            called = frozenset(n for n in seen if n in direct and n != name)
+            closed[name] = Late(
+                called.union(*(p.loads for p in parts)),
+                frozenset[str]().union(*(p.stores for p in parts)),
+                frozenset[str]().union(*(p.touches for p in parts)),
+            )
     return closed
 
 
@@ -340,7 +348,7 @@ class _Flow(ast.NodeVisitor):
         self.run(node.finalbody)
         self.sure = self.sure - {handler.name for handler in node.handlers if handler.name}
 
-    visit_TryStar = visit_Try
+    visit_TryStar = visit_Try  # type: ignore[assignment]
 
     def visit_Assert(self, node: ast.Assert) -> None:
         self.visit(node.test)
@@ -422,7 +430,7 @@ class _Flow(ast.NodeVisitor):
     def _attribute(self, node: ast.Attribute) -> None:
         if node.attr in _FRAMES:
             self.opaque.append(Opaque(node.lineno, f"{node.attr}()"))
-        if isinstance(node.value, ast.Name) and node.value.id == "random" or node.attr == "random":
+        if (isinstance(node.value, ast.Name) and node.value.id == "random") or node.attr == "random":
             self.draws = True
 
     def visit_Call(self, node: ast.Call) -> None:

@@ -36,6 +36,7 @@ class RunStarted(Event, tag="run_started"):
     target: str = "local"
     parameters: dict[str, Any] = {}
     experiment: str = ""
+    options: dict[str, Any] = {}
     resumed_from: str = ""
     mlops_lab: str = ""
     schema: int = SCHEMA_VERSION

@@ -45,7 +45,9 @@ def assemble(pipeline: Pipeline, executed: Mapping[str, Path]) -> Any:
                 _put(node.cells[by_index[number]], result, number)
         widgets = done.metadata.get("widgets", {}).get(WIDGETS)
         if widgets:
-            node.metadata.setdefault("widgets", {}).setdefault(WIDGETS, {**widgets, "state": {}})["state"].update(widgets["state"])
+            node.metadata.setdefault("widgets", {}).setdefault(WIDGETS, {**widgets, "state": {}})["state"].update(
+                widgets["state"]
+            )
     return node
 
 

@@ -26,12 +26,16 @@ _LOOKS = frozenset(
 )
 # Methods that keep, but don't change, what they are given.
 _KEEP_ARGUMENTS = frozenset("append extend insert add setdefault update appendleft put push register".split())
-_ARGUMENTS_SAFE = _LOOKS | _KEEP_ARGUMENTS | frozenset(
-    "fit partial_fit fit_transform fit_predict remove discard set_title set_xlabel set_ylabel legend axhline axvline fill_between "
-    "errorbar imshow pcolormesh contour contourf text annotate set_xticks set_yticks set_xticklabels set_yticklabels set "
-    "log_metric log_param log_params log_metrics log_artifact log_model barh step stem pie violinplot log info debug "
-    "warning error assert_allclose assert_array_equal assert_frame_equal assert_series_equal isinstance len min max id "
-    "type repr".split()
+_ARGUMENTS_SAFE = (
+    _LOOKS
+    | _KEEP_ARGUMENTS
+    | frozenset(
+        "fit partial_fit fit_transform fit_predict remove discard set_title set_xlabel set_ylabel legend axhline axvline fill_between "
+        "errorbar imshow pcolormesh contour contourf text annotate set_xticks set_yticks set_xticklabels set_yticklabels set "
+        "log_metric log_param log_params log_metrics log_artifact log_model barh step stem pie violinplot log info debug "
+        "warning error assert_allclose assert_array_equal assert_frame_equal assert_series_equal isinstance len min max id "
+        "type repr".split()
+    )
 )
 # Functions that change their first argument.
 _CHANGES_FIRST = frozenset(
@@ -82,7 +86,7 @@ def _changed_by_call(call: ast.Call, dropped: bool, modules: frozenset[str], sta
                 found |= roots(call.args[position])
         for keyword in call.keywords:
             found |= roots(keyword.value)
-    elif dropped and name not in _ARGUMENTS_SAFE and not (_first_name(call.func) in _SAFE_ROOTS):
+    elif dropped and name not in _ARGUMENTS_SAFE and _first_name(call.func) not in _SAFE_ROOTS:
         for argument in arguments:
             found |= roots(argument)
     return found
@@ -114,7 +118,8 @@ def roots(node: ast.AST) -> set[str]:
         if receiver is not None and not (node.args or node.keywords):
             return roots(receiver)  # `model.parameters()`, `d.values()`, `plt.gca()`
         if name in {"enumerate", "zip", "reversed", "iter", "next", "list", "tuple", "dict", "sorted"}:
-            return set().union(*(roots(a) for a in node.args)) if name in {"enumerate", "zip", "reversed", "iter"} else set()
+            passes = name in {"enumerate", "zip", "reversed", "iter"}
+            return set().union(*(roots(a) for a in node.args)) if passes else set()
     return set()
 
 

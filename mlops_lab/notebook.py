@@ -191,6 +191,4 @@ def _known_keys(given: dict[str, Any], struct: type[msgspec.Struct], where: str)
     for key in given:
         if key not in struct.__struct_fields__:
             known = ", ".join(struct.__struct_fields__)
-            raise NotebookError(
-                f"{where}: unknown key {key!r}{did_you_mean(key, struct.__struct_fields__)}. Known: {known}."
-            )
+            raise NotebookError(f"{where}: unknown key {key!r}{did_you_mean(key, struct.__struct_fields__)}. Known: {known}.")

@@ -226,7 +226,7 @@ def _read(wanted: ParameterType, text: str) -> Any:
     for choice in wanted.choices:
         if str(choice) == text:
             return choice
-    if wanted.optional and (text in ("None", "null") or wanted.kind != "str" and text.lower() in ("none", "null", "")):
+    if wanted.optional and (text in ("None", "null") or (wanted.kind != "str" and text.lower() in ("none", "null", ""))):
         return None
     if wanted.kind == "bool":
         return _BOOLEANS.get(text.strip().lower(), text)

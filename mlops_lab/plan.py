@@ -6,12 +6,13 @@ again whatever was started too early, so a missing edge costs time and a superfl
 
 from __future__ import annotations
 
+import ast
 import graphlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from mlops_lab.effects import Effects, Survey, effects_of, survey
+from mlops_lab.effects import Effects, Survey, effects_of, sharing, survey
 from mlops_lab.files import UNKNOWN
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, is_replayable, items_in, replay, setup_before
@@ -136,7 +137,12 @@ def make_plan(pipeline: Pipeline) -> Plan:
     cells = [cell for cell in pipeline.notebook.cells if cell.in_pipeline]
     known = survey([cell.tree for cell in cells])
     imported = import_names(cells)
-    effects = {step.name: effects_of([s for cell in step.cells for s in cell.tree.body], known) for step in pipeline.steps}
+    effects: dict[str, Effects] = {}
+    above: list[ast.Module] = [cell.tree for cell in cells if not any(cell in step.cells for step in pipeline.steps)]
+    for step in pipeline.steps:
+        above += [cell.tree for cell in step.cells]
+        here = replace(known, shared=sharing(above, known.modules))  # what a step below aliases is no matter here
+        effects[step.name] = effects_of([s for cell in step.cells for s in cell.tree.body], here)
     items = [item for cell in cells for item in items_in(cell) if is_replayable(item, imported)]
     read_anywhere = frozenset().union(*(e.reads for e in effects.values()), known.late_names) | _loaded(cells)
     steps = []

@@ -28,7 +28,9 @@ _CONFIGURES = (
     "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
     "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
 )  # fmt: skip
-_CONFIGURING_MAGICS = frozenset("matplotlib config load_ext reload_ext autoreload precision pylab xmode colors env set_env".split())
+_CONFIGURING_MAGICS = frozenset(
+    "matplotlib config load_ext reload_ext autoreload precision pylab xmode colors env set_env".split()
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ def _is_import(statement: ast.stmt) -> bool:
         return any(_is_import(s) for s in statement.body) and all(
             _is_import(s)
             or isinstance(s, ast.Pass)
-            or isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) and isinstance(s.targets[0], ast.Name)
+            or (isinstance(s, ast.Assign)
+            and isinstance(s.value, ast.Constant)
+            and isinstance(s.targets[0], ast.Name))
             for s in inner
         )
     return False
@@ -140,5 +144,3 @@ def is_replayable(item: Item, imported: frozenset[str]) -> bool:
 def setup_before(cells: Iterable[Cell], number: int) -> list[Cell]:
     """The setup cells that stand above a cell."""
     return [c for c in cells if c.number < number and (c.has(Role.SETUP) or c.has(Role.IMPORTS))]
-
-

@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
     cells: dict[int, str]
     prelude: str
-    parameters: dict[str, Any]
+    parameters: dict[str, str]
     packages: dict[str, str]
     reads: list[str] | None
     interpreter: str
@@ -136,10 +136,11 @@ class ResultStore:
         self._write(self.folder / result.recipe.digest / f"{time.time_ns()}-{result.run}.json", data)
         self._write(self._last(notebook, result.step), data)
 
-    def find(self, recipe: Recipe, current: Mapping[str, Version], keep: list[str] | None, of_run: str = "") -> Result | None:
-        """A result for this recipe that counts for these versions; `of_run` limits the search to one run's."""
+    def find(self, recipe: Recipe, current: Mapping[str, Version], keep: list[str] | None,
+             of_runs: Collection[str] = ()) -> Result | None:  # fmt: skip
+        """A result for this recipe that counts for these versions; `of_runs` limits the search to some runs'."""
         for result in self._filed(recipe):
-            if of_run and result.run != of_run:
+            if of_runs and result.run not in of_runs:
                 continue
             if self._usable(result, current, keep):
                 return result
@@ -163,7 +164,7 @@ class ResultStore:
             return "the imports or the setup it needs changed"
         for name, value in recipe.parameters.items():
             if then.parameters.get(name) != value:
-                return f"parameter {name}: {then.parameters.get(name)!r} -> {value!r}"
+                return f"parameter {name}: {then.parameters.get(name, 'none')} -> {value}"
         for name, version in recipe.packages.items():
             if then.packages.get(name) != version:
                 return f"{name} {then.packages.get(name, 'not there')} -> {version}"

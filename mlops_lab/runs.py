@@ -1,11 +1,11 @@
 """The folder `.mlops_lab` beside a notebook: runs, the store of values, locks. One place that knows its layout.
 
-    .mlops_lab/
-      .gitignore
-      runs/ID/          events.jsonl, notebook.ipynb (as it was run), run.lock, steps/NAME/ATTEMPT/...
-      store/bundles/    values, by digest          store/results/   finished steps, by what they depend on
-      locks/            one a notebook, held while it runs
-      mlflow.db         the default tracking store
+.mlops_lab/
+  .gitignore
+  runs/ID/          events.jsonl, notebook.ipynb (as it was run), run.lock, steps/NAME/ATTEMPT/...
+  store/bundles/    values, by digest          store/results/   finished steps, by what they depend on
+  locks/            one a notebook, held while it runs
+  mlflow.db         the default tracking store
 """
 
 from __future__ import annotations
@@ -146,9 +146,7 @@ class RunFolder:
 
     @property
     def finished(self) -> RunFinished | None:
-        last = None
-        for last in self.events():
-            pass
+        last = next(reversed(list(self.events())), None)
         return last if isinstance(last, RunFinished) else None
 
     @property

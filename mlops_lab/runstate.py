@@ -76,7 +76,12 @@ def apply(state: RunState, event: ev.AnyEvent) -> None:
     step = state.steps.get(getattr(event, "step", ""))
     match event:
         case ev.RunStarted():
-            state.id, state.notebook, state.pipeline, state.target = event.run, event.notebook, event.pipeline, event.target
+            state.id, state.notebook, state.pipeline, state.target = (
+                event.run,
+                event.notebook,
+                event.pipeline,
+                event.target,
+            )
             state.parameters, state.experiment, state.started = event.parameters, event.experiment, event.time
             state.resumed_from = event.resumed_from
             state.steps = {name: StepState(name) for name in event.steps}

@@ -81,7 +81,9 @@ def _own_cell(cell: Cell, injects: bool) -> Any:
     from nbformat.v4 import new_code_cell
 
     keep = [tag for tag in cell.tags if tag in {"raises-exception", "skip-execution"}]
-    made = new_code_cell(cell.source, metadata={"tags": keep + (["parameters"] if injects else []), "mlops_lab": {"cell": cell.number}})
+    made = new_code_cell(
+        cell.source, metadata={"tags": keep + (["parameters"] if injects else []), "mlops_lab": {"cell": cell.number}}
+    )
     made["id"] = cell.id
     return made
 

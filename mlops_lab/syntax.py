@@ -53,7 +53,7 @@ def is_ours(source: str) -> bool:
     """True for a cell that holds only `%mlops` magics (and what loads them): it is never part of a pipeline."""
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
     return bool(lines) and (
-        lines[0].startswith("%%mlops ") and not lines[0].startswith("%%mlops step ")
+        (lines[0].startswith("%%mlops ") and not lines[0].startswith("%%mlops step "))
         or all(re.match(r"%(mlops\b|load_ext\s+mlops_lab\b|reload_ext\s+mlops_lab\b)", line) for line in lines)
     )
 
@@ -67,7 +67,8 @@ def _parse_ipython(source: str) -> ast.Module:
     from IPython.core.inputtransformer2 import TransformerManager
 
     tree = ast.parse(TransformerManager().transform_cell(source))
-    return ast.fix_missing_locations(_Expand().visit(tree))
+    expanded: ast.Module = ast.fix_missing_locations(_Expand().visit(tree))
+    return expanded
 
 
 def _parse_cell_magic(name: str, arguments: str, body: str, source: str) -> ast.Module:
@@ -88,7 +89,8 @@ def _parse_cell_magic(name: str, arguments: str, body: str, source: str) -> ast.
         return _isolated(_parse_python(body))
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return ast.parse(TransformerManager().transform_cell(source))
+    whole: ast.Module = ast.parse(TransformerManager().transform_cell(source))
+    return whole
 
 
 def _parse_python(source: str) -> ast.Module:

@@ -59,7 +59,7 @@ def _set_mpl(wanted: Any) -> None:
 def _pandas_config() -> Any:
     from pandas._config import config
 
-    return config._global_config
+    return config._global_config  # type: ignore[attr-defined]
 
 
 def _set_pandas(wanted: Any, into: Any = None) -> None:

@@ -23,7 +23,12 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 ENGINE = "mlops_lab"
-_STATUS_OF_SIGNAL = {9: "killed (by hand, or out of memory)", 11: "crashed (segmentation fault)", 6: "aborted", 15: "terminated"}
+_STATUS_OF_SIGNAL = {
+    9: "killed (by hand, or out of memory)",
+    11: "crashed (segmentation fault)",
+    6: "aborted",
+    15: "terminated",
+}
 
 Report = Callable[..., None]
 
@@ -144,7 +149,12 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
             progress_bar=False,
             start_timeout=start_timeout,
             report=report,
-            kernel_arguments={"cwd": folder, "env": {**os.environ, **environment}, "stdout": chatter, "stderr": chatter},
+            kernel_arguments={
+                "cwd": folder,
+                "env": {**os.environ, **environment},
+                "stdout": chatter,
+                "stderr": chatter,
+            },
         )
     except _CellFailed as failed:
         error = failed.error

@@ -74,10 +74,7 @@ class Kit:
             if name.startswith("@") and self._applies(name):
                 bundle = self._open(version[0])
                 ambient.write(name, bundle.part(bundle.header.stream).tobytes())
-        reads = self.order["reads"]
-        self.wanted = sorted(n for n in self.current if n[0] != "@" and not n.startswith("def:")) if reads is None else sorted(reads)
-        for name in self.wanted:  # grows while functions tell what else they need
-            self._load(name)
+        self.load()
         self._baseline(prelude)
         for name in ambient.STATES:
             if not ambient.STATES[name].random or self.order["seeded"]:
@@ -91,12 +88,20 @@ class Kit:
         self.files = files
         files.watching = True
 
+    def load(self) -> None:
+        """Bind the variables to be read, and what the functions among them need in turn."""
+        reads = self.order["reads"]
+        everything = [n for n in self.current if n[0] != "@" and not n.startswith("def:")]
+        self.wanted = sorted(everything if reads is None else reads)
+        for name in self.wanted:  # grows while functions tell what else they need
+            self._load(name)
+
     def _applies(self, name: str) -> bool:
         state = ambient.STATES.get(name)
         if state is None or (state.random and not self.order["seeded"]):
             return False
         root = state.module.partition(".")[0]
-        return state.random and root != "torch" or root in sys.modules or root in self.order["modules"]
+        return (state.random and root != "torch") or root in sys.modules or root in self.order["modules"]
 
     def _load(self, name: str) -> None:
         if name in self.inputs:
@@ -255,7 +260,10 @@ class Kit:
             joint = packed[group[0]] if len(group) == 1 else pack(self.space, group)
         except Exception as error:
             for member in group:
-                outputs[member] = {"version": [f"refused:{self._refusal(member, error)}"] * 2, "type": self._type(member)}
+                outputs[member] = {
+                    "version": [f"refused:{self._refusal(member, error)}"] * 2,
+                    "type": self._type(member),
+                }
             return
         origins = {self.origin.get(m) for m in group}
         if len(group) == 1 and same[group[0]]:

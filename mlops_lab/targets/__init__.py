@@ -24,7 +24,7 @@ Listener = Callable[[AnyEvent], None]
 class Options:
     """How to run. `start`, `end` and `only` name steps (`--from`, `--to`, `--only`); `workers` 0 means one a core.
 
-    `parameters` are checked values; `resume` is the run whose finished steps are taken even where the cache is off.
+    `parameters` are checked values; `resume` are the runs whose finished steps are taken even where the cache is off.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Options:
     workers: int = 0
     experiment: str = ""
     fail_fast: bool = False
-    resume: str = ""
+    resume: tuple[str, ...] = ()
 
 
 class Run(Protocol):

@@ -196,9 +196,11 @@ class _Engine:
                 digest=self.notebook.digest,
                 pipeline=self.pipeline.name,
                 steps=[task.name for task in self.tasks],
-                parameters={p.name: p.default for p in self.pipeline.parameters if _is_json(p.default)} | dict(self.options.parameters),
+                parameters={p.name: p.default for p in self.pipeline.parameters if _is_json(p.default)}
+                | dict(self.options.parameters),
                 experiment=self.options.experiment or self.notebook.settings.experiment or self.pipeline.name,
-                resumed_from=self.options.resume,
+                options={k: getattr(self.options, k) for k in ("start", "end", "only", "cache", "workers", "fail_fast")},
+                resumed_from=self.options.resume[0] if self.options.resume else "",
                 mlops_lab=mlops_lab.__version__,
             )
         )
@@ -363,12 +365,12 @@ class _Engine:
     def _start(self, task: _Task, current: dict[str, Version]) -> None:
         recipe = self._recipe(task.planned)
         keep = None if task.planned.keep is None else sorted(task.planned.keep)
-        if not task.forced and task.attempts == 0:
+        if task.attempts == 0:
             cached = None
-            if self.options.cache and task.planned.step.settings.cache:
+            if self.options.cache and task.planned.step.settings.cache and not task.forced:
                 cached = self.results.find(recipe, current, keep)
             elif self.options.resume:
-                cached = self.results.find(recipe, current, keep, of_run=self.options.resume)
+                cached = self.results.find(recipe, current, keep, of_runs=self.options.resume)
             if cached:
                 task.result = cached
                 task.last_outputs, task.last_inputs = frozenset(cached.outputs), frozenset(cached.inputs)
@@ -385,6 +387,8 @@ class _Engine:
         elif not reason:
             why = self.results.why(self.notebook.path.stem, task.name, recipe, current, keep)
             reason = why if self.options.cache and task.planned.step.settings.cache else "the cache is off"
+        import mlops_lab.runtime.execute  # noqa: F401 - slow; here, so that the step threads don't race for it
+
         task.attempts += 1
         attempt = _Attempt(task.attempts, current, recipe)
         task.attempt = attempt
@@ -396,11 +400,12 @@ class _Engine:
         step = planned.step
         setup = setup_before(self.notebook.cells, step.first)
         trees = [cell.tree for cell in (*step.cells, *setup, *{item.cell for item in planned.prelude})]
-        defaults = {p.name: stepnb.assignment(p) for p in stepnb.step_parameters(self.pipeline, planned)}
+        given = self.options.parameters
+        parameters = {p.name: repr(given.get(p.name, p.default)) for p in stepnb.step_parameters(self.pipeline, planned)}
         return Recipe(
             cells={cell.number: cell.normalised for cell in step.cells},
             prelude="\n".join([*(item.code for item in planned.prelude), *(cell.normalised for cell in setup)]),
-            parameters=defaults | stepnb.injected(self.pipeline, planned, self.options.parameters),
+            parameters=parameters,
             packages=versions(imported_roots(trees), self.python),
             reads=None if planned.reads is None else sorted(planned.reads),
             interpreter=f"{sys.version.split()[0]} {self.python} {os.environ.get('PYTHONHASHSEED', '0')}",
@@ -412,7 +417,9 @@ class _Engine:
 
     def _execute(self, task: _Task, attempt: _Attempt, executed: Path) -> None:
         """Run one attempt, in a thread; its result goes to `done`, whatever happens."""
-        result = Result(task.name, self.folder.id, attempt.number, "failed", 0.0, {}, notebook=str(executed), recipe=attempt.recipe)
+        result = Result(
+            task.name, self.folder.id, attempt.number, "failed", 0.0, {}, notebook=str(executed), recipe=attempt.recipe
+        )
         try:
             self._run_notebook(task, attempt, executed, result)
         except OSError as error:
@@ -447,7 +454,9 @@ class _Engine:
                 self.emit(ev.CellFinished(step=task.name, attempt=attempt.number, **fields))
             elif kind == "cell_output":
                 attempt.last_output = fields["output"].get("text") or attempt.last_output
-                self.emit(ev.CellOutput(step=task.name, attempt=attempt.number, cell=fields["cell"], output=_cut(fields["output"])))
+                self.emit(
+                    ev.CellOutput(step=task.name, attempt=attempt.number, cell=fields["cell"], output=_cut(fields["output"]))
+                )
 
         outcome = execute(
             str(source),
@@ -545,7 +554,13 @@ class _Engine:
             try:
                 self.results.save(result, self.notebook.path.stem)
             except OSError as error:
-                self.emit(ev.Message(level="warning", step=task.name, text=f"its result can't be kept for later runs: {error.strerror}"))
+                self.emit(
+                    ev.Message(
+                        level="warning",
+                        step=task.name,
+                        text=f"its result can't be kept for later runs: {error.strerror}",
+                    )
+                )
         if retry_in is None and result.status != "cancelled":
             task.result = result
         elif result.status == "cancelled":
@@ -572,7 +587,14 @@ def _failure(outcome: Any, attempt: _Attempt) -> ev.Failure:
         message += f"; its last output was: {attempt.last_output.strip()[-300:]}"
     code = match[1] if (match := re.match(r"(ML\d+): ", message)) else ""
     line = int(found[-1]) if (found := re.findall(rf"Cell In\[{outcome.cell}\], line (\d+)", _plain(outcome.traceback))) else 0
-    return ev.Failure(kind=outcome.kind, message=message, cell=outcome.cell, line=line, code=code, traceback=outcome.traceback[-20_000:])
+    return ev.Failure(
+        kind=outcome.kind,
+        message=message,
+        cell=outcome.cell,
+        line=line,
+        code=code,
+        traceback=outcome.traceback[-20_000:],
+    )
 
 
 def _plain(text: str) -> str:
@@ -614,9 +636,6 @@ def _names(cell: Any) -> set[str]:
 
 def _is_json(value: Any) -> bool:
     try:
-        json.dumps(value)
+        return bool(json.loads(json.dumps(value)) == value)  # a tuple comes back as a list
     except (TypeError, ValueError):
         return False
-    return True
-
-
