@@ -12,7 +12,8 @@ Kept are notebooks with at least MIN_CODE_CELLS cells of code which, as far as t
 text shows, neither reach the network nor want a person or a screen, and which import
 only the standard library and KNOWN_MODULES, so that they have a chance to run
 straight. Whether they do is for whoever executes them to see: that needs ipykernel
-and the distributions of SOURCES installed.
+and the distributions of SOURCES installed, and for a few notebooks cvxpy, emcee, pytest
+and rich too.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ UNFIT = re.compile(
     | \burllib\b | \brequests\b | \bhttp\b | ["']https?:// | \bdownload_\w+
     | ^[ \t]*[!%]{1,2}(?:pip|conda|wget|curl)\b
     | \binput\( | \bget_ipython\( | \bginput\( | \bmpl_connect\(
-    | matplotlib\.widgets | matplotlib\.use\(
+    | scipy\.datasets | matplotlib\.widgets | matplotlib\.use\(
     # scikit-image's pictures that are not in its wheel
     | \b(?:data\.|import\ )(?:brain|cells3d|eagle|human_mitosis|kidney|lily
         |nickel_solidification|palisades_of_vogt|protein_transport|skin

@@ -82,6 +82,7 @@ class Pipeline:
         workers: int = 0,
         experiment: str = "",
         fail_fast: bool = False,
+        tracking: bool = True,
         on: str = "local",
         listener: Callable[[AnyEvent], None] | None = None,
         **values: Any,
@@ -90,7 +91,7 @@ class Pipeline:
 
         `parameters` and further keywords are values for the pipeline's parameters. `start`, `end` and `only` name steps:
         run from, up to, or only these; what they need of others comes from the cache. `workers` is the largest number of
-        steps at once (0: one a core). `listener` is called with each event.
+        steps at once (0: one a core). `listener` is called with each event; `tracking=False` leaves MLflow out.
 
         Raises `UsageError` for an unknown parameter or step or a wrong value, `CheckError` when the notebook has errors,
         `BusyError` while another run of it is in progress, and `RunError` when the log can't be written.
@@ -105,6 +106,7 @@ class Pipeline:
             workers=workers,
             experiment=experiment,
             fail_fast=fail_fast,
+            tracking=tracking,
         )
         return Run(target(on)(self.plan, options, (listener,) if listener else ()))
 

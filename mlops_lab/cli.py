@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -203,6 +203,7 @@ def run(
     workers: Annotated[int, typer.Option(min=0, help="Steps at once at the most; 0 means one a core.")] = 0,
     experiment: Annotated[str, typer.Option(help="MLflow experiment; by default the pipeline's name.")] = "",
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything when a step fails.")] = False,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Leave MLflow out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a notebook as a pipeline: its steps in parallel, unchanged ones from the cache.
@@ -221,6 +222,7 @@ def run(
     if executed is not None:
         _writable(executed, Path(notebook))
     options = Options(values, start, end, tuple(only or ()), not no_cache, workers, experiment, fail_fast)
+    options = replace(options, tracking=not no_tracking)
     _run(pipeline.plan, options, executed, as_json)
 
 
@@ -554,6 +556,7 @@ def resume(
         started.experiment,
         before.get("fail_fast", False),
         tuple(lineage),
+        before.get("tracking", True),
     )
     _run(pipeline.plan, options, executed, as_json)
 
@@ -561,3 +564,7 @@ def resume(
 def main() -> None:
     """Entry point of the command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -19,8 +19,8 @@ from mlops_lab import files, mutation
 from mlops_lab.scopes import FunctionNode, bound_by, evaluated_here, free_names, module_names, parameters_of
 from mlops_lab.syntax import ipython_call
 
-_REFLECTION = frozenset({"globals", "locals", "vars", "exec", "eval", "get_ipython", "__main__"})
-_FRAMES = frozenset({"currentframe", "_getframe", "getframe"})
+_REFLECTION = frozenset({"globals", "locals", "vars", "dir", "exec", "eval", "get_ipython", "__main__"})
+_FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
 _HISTORY = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 # Line and cell magics by what they do. Those that run Python were opened up by `syntax.py`.
@@ -119,6 +119,7 @@ def _late(nodes: list[ast.AST], modules: frozenset[str], stateful: frozenset[str
     for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             loads, stores = free_names(node)
+            loads |= _reflections(node)
             changed: set[str] = set()
             for inner in ast.walk(node):
                 if isinstance(inner, FunctionNode):
@@ -154,6 +155,24 @@ def _late(nodes: list[ast.AST], modules: frozenset[str], stateful: frozenset[str
                 frozenset[str]().union(*(p.touches for p in parts)),
             )
     return closed
+
+
+def _reflections(node: ast.AST) -> set[str]:
+    """Ways of a function's body to see the whole namespace that aren't plain names, as names that stand for them."""
+    if isinstance(node, ast.Compare) and _asks_for_main(node):
+        return set()
+    found = set[str]().union(*(_reflections(child) for child in ast.iter_child_nodes(node)))
+    if isinstance(node, ast.Attribute) and node.attr in _FRAMES:
+        found.add("globals")
+    if isinstance(node, ast.Constant) and node.value == "__main__":
+        found.add("__main__")
+    return found
+
+
+def _asks_for_main(node: ast.Compare) -> bool:
+    """`__name__ == "__main__"`, which says nothing of the namespace."""
+    sides = [node.left, *node.comparators]
+    return any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
 
 
 def _carried(value: ast.AST) -> set[str]:
@@ -315,7 +334,14 @@ class _Flow(ast.NodeVisitor):
         self.run(node.values[1:])
         self.sure = before
 
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if node.value == "__main__":
+            self._reflect("__main__", node.lineno)
+
     def visit_Compare(self, node: ast.Compare) -> None:
+        if _asks_for_main(node):
+            self.load("__name__", node.lineno)
+            return
         self.visit(node.left)
         self.visit(node.comparators[0])
         before = set(self.sure)
@@ -407,7 +433,7 @@ class _Flow(ast.NodeVisitor):
         self.run(evaluated_here(node))
         loads, stores = free_names(node)
         line = getattr(node, "lineno", 1)
-        for name in loads:
+        for name in loads | _reflections(node):
             self.load(name, line)
         self.late_stores |= stores
         for inner in ast.walk(node):
@@ -470,7 +496,7 @@ class _Flow(ast.NodeVisitor):
                 self.load(used, node.lineno)
             self.extra_stores |= stores
             return True
-        if bare and name == "vars" and node.args:
+        if bare and name in {"vars", "dir"} and node.args:
             return True
         if not bare and name in {"query", "eval"} and isinstance(node.func, ast.Attribute) and node.args:
             self._expression_text(node, ast.unparse(node.args[0]) if text is None else str(text), text is None)

@@ -108,7 +108,7 @@ def pack_skeleton(space: Space, key: str) -> Packed:
     """Serialize what makes a definition's empty shell: for a class its name and bases, for a function its code."""
     definition = space.objects[key]
     if isinstance(definition, type):
-        return _dump(space, _cp._dynamic_class_reduce(definition)[:2], {})
+        return _dump(space, (_make_class, _cp._dynamic_class_reduce(definition)[:2]), {})
     packed = _dump(space, (_make_function, _function_arguments(definition)), {})
     packed.needs |= set(_cp._extract_code_globals(definition.__code__))
     return packed
@@ -176,6 +176,8 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
                 return _make_cell, (), (value.cell_contents,), None, None, _set_cell
             except ValueError:
                 return _make_cell, ()
+        if kind is memoryview:
+            raise Refused("a memoryview shows the memory of another object")
         if id(value) in self.views:
             return self.views[id(value)]
         if isinstance(value, _UNSAFE) and not isinstance(value, (io.BytesIO, io.StringIO)):
@@ -208,7 +210,10 @@ class _Definition:
     def __reduce__(self) -> Any:
         definition = self.space.objects[self.key]
         if isinstance(definition, type):
-            return _fill_class, (self.key, _cp._dynamic_class_reduce(definition)[2])
+            attributes, slots = _cp._dynamic_class_reduce(definition)[2]
+            # cloudpickle sorts the attributes by name; their order can be seen.
+            ordered = {k: attributes[k] for k in (*definition.__dict__, *attributes) if k in attributes}
+            return _fill_class, (self.key, (ordered, slots))
         return _fill_function, (self.key, _function_state(definition))
 
 
@@ -229,6 +234,25 @@ def _fill_function(key: str, state: Any) -> None:
     definition = _active[-1].definition_to_fill(key)
     if definition is not None:
         _set_function(definition, state)
+
+
+def _make_class(maker: Any, arguments: tuple[Any, ...]) -> Any:
+    """The empty class; no code of the notebook runs, since it ran when the class was made."""
+    if maker is not _cp._make_skeleton_class:
+        return maker(*arguments)
+    meta, name, bases, attributes, *_ = arguments
+    library_meta = next(m for m in meta.__mro__ if m.__module__ != "__main__")
+    hooked = [c for b in bases for c in b.__mro__ if c.__module__ == "__main__" and "__init_subclass__" in c.__dict__]
+    hooks = [(c, c.__dict__["__init_subclass__"]) for c in dict.fromkeys(hooked)]
+    for owner, _ in hooks:
+        type.__delattr__(owner, "__init_subclass__")
+    try:
+        if library_meta is meta:
+            return types.new_class(name, bases, {"metaclass": meta}, lambda names: names.update(attributes))
+        return library_meta.__new__(meta, name, types.resolve_bases(bases), dict(attributes))
+    finally:
+        for owner, hook in hooks:
+            type.__setattr__(owner, "__init_subclass__", hook)
 
 
 def _make_function(code: types.CodeType, name: str, closure: tuple[Any, ...] | None) -> types.FunctionType:

@@ -36,6 +36,7 @@ class Options:
     experiment: str = ""
     fail_fast: bool = False
     resume: tuple[str, ...] = ()
+    tracking: bool = True
 
 
 class Run(Protocol):

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlops_lab
 from mlops_lab import events as ev
@@ -31,7 +31,9 @@ from mlops_lab.prelude import setup_before
 from mlops_lab.results import Recipe, Result, ResultStore, Version, apply_outputs, stale_input
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.targets import Listener, Options
-from mlops_lab.tracking import Tracker
+
+if TYPE_CHECKING:
+    from mlops_lab.tracking import Tracker
 
 _RUNTIME = Path(mlops_lab.__file__).parent / "runtime"
 _EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
@@ -164,6 +166,7 @@ class _Engine:
         self.log.listeners += listeners
         self.tracker: Tracker | None = None
         self.started = time.monotonic()
+        self.experiment = options.experiment or self.notebook.settings.experiment or self.pipeline.name
         logging.getLogger("papermill").setLevel(logging.ERROR)
 
     # -- the run -------------------------------------------------------------------------------------------------
@@ -198,18 +201,20 @@ class _Engine:
                 steps=[task.name for task in self.tasks],
                 parameters={p.name: p.default for p in self.pipeline.parameters if _is_json(p.default)}
                 | dict(self.options.parameters),
-                experiment=self.options.experiment or self.notebook.settings.experiment or self.pipeline.name,
-                options={k: getattr(self.options, k) for k in ("start", "end", "only", "cache", "workers", "fail_fast")},
+                experiment=self.experiment,
+                options={
+                    k: getattr(self.options, k) for k in ("start", "end", "only", "cache", "workers", "fail_fast", "tracking")
+                },
                 resumed_from=self.options.resume[0] if self.options.resume else "",
                 mlops_lab=mlops_lab.__version__,
             )
         )
-        self.tracker = Tracker.start(
-            self.folder.path,
-            experiment=self.options.experiment or self.notebook.settings.experiment or self.pipeline.name,
-            notebook=self.notebook.path,
-            on_message=self.emit,
-        )
+        if self.options.tracking:
+            from mlops_lab.tracking import Tracker
+
+            self.tracker = Tracker.start(
+                self.folder.path, experiment=self.experiment, notebook=self.notebook.path, on_message=self.emit
+            )
         for task in self.tasks:
             if task.skipped:
                 self.emit(ev.StepSkipped(step=task.name, because=task.skipped))
@@ -511,10 +516,13 @@ class _Engine:
     def _environment(self, task: _Task, attempt: _Attempt, order: Path) -> dict[str, str]:
         import cloudpickle
 
-        assert self.tracker is not None
         step = task.planned.step
         text = "\n".join([*(item.code for item in task.planned.prelude), *(cell.source for cell in step.cells)])
-        tracking = self.tracker.environment(task.name, attempt.number) if "mlflow" in text else self.tracker.base_environment()
+        tracking: dict[str, str] = {}
+        if self.tracker:
+            # Only a step that uses MLflow waits until its run exists.
+            uses = "mlflow" in text
+            tracking = self.tracker.environment(task.name, attempt.number) if uses else self.tracker.base_environment()
         return {
             # One hash seed for all steps: the order of a set must not change on its way from one to the next.
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),

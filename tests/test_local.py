@@ -1,0 +1,298 @@
+"""The local engine with real kernels: order, parallel steps, failures, gates, retries, limits, cache, partial runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import mlops_lab
+from mlops_lab import events as ev
+from mlops_lab.errors import BusyError, CheckError, UsageError
+from mlops_lab.runs import Home
+
+
+def run(path, **options):
+    options.setdefault("tracking", False)
+    return mlops_lab.load(path).run(**options)
+
+
+def text_of(run, cell):
+    """What a cell printed, in all attempts that count."""
+    for found in run.notebook().cells:
+        if found.cell_type == "code" and found.execution_count == cell:
+            return "".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in found.outputs)
+    raise AssertionError(f"cell {cell} did not run")
+
+
+def test_values_pass_from_step_to_step_and_outputs_stand_at_their_own_cells(notebook):
+    path = notebook(
+        [
+            "import math",
+            ("step:load", "numbers = [3, 1, 2]"),
+            ("step:sort", "numbers.sort()\nnumbers"),
+            ("step:show", "print(numbers, math.floor(2.5))"),
+        ]
+    )
+    done = run(path)
+    assert done.status == "done"
+    assert text_of(done, 3) == "[1, 2, 3]"
+    assert text_of(done, 4) == "[1, 2, 3] 2\n"
+    assert done.steps["sort"].outputs["numbers"] == [1, 2, 3]
+    assert done.steps["load"].outputs["numbers"] == [3, 1, 2]
+
+
+def test_a_step_that_starts_on_a_wrong_guess_runs_again_on_the_right_values(notebook):
+    # Nothing in the text of step b shows that it changes `x`, so c starts beside it.
+    path = notebook(
+        [
+            ("step:a", "import operator\nx = [1]"),
+            ("step:b", "import time\ntime.sleep(1.5)\nok = operator.setitem(x, 0, 99)"),
+            ("step:c", "print(x)"),
+        ]
+    )
+    done = run(path, workers=2)
+    assert text_of(done, 3) == "[99]\n"
+    assert done.state.steps["c"].overtaken == 1
+    assert [e.step for e in done.events() if isinstance(e, ev.StepOvertaken)] == ["c"]
+
+
+def test_independent_steps_run_at_the_same_time(notebook):
+    path = notebook(
+        [
+            ("step:a", "from pathlib import Path\nimport time\nfor _ in range(300):\n    Path('a').touch()\n"
+                       "    if Path('b').exists(): break\n    time.sleep(0.1)\nelse:\n    raise SystemExit"),
+            ("step:b", "from pathlib import Path\nimport time\nfor _ in range(300):\n    Path('b').touch()\n"
+                       "    if Path('a').exists(): break\n    time.sleep(0.1)\nelse:\n    raise SystemExit"),
+        ]
+    )  # fmt: skip
+    plan = mlops_lab.load(path).plan
+    # They touch files of each other, which the analysis sees as an order; here only the engine is of interest.
+    object.__setattr__(plan, "edges", ())
+    from mlops_lab.api import Run
+    from mlops_lab.targets import Options, target
+
+    assert Run(target("local")(plan, Options(workers=2, tracking=False))).status == "done"
+
+
+def test_a_failure_stops_what_depends_on_it_and_lets_the_rest_finish(notebook):
+    path = notebook(
+        [
+            ("step:a", "x = 1"),
+            ("step:b", "print('before')\ny = x / 0"),
+            ("step:c", "z = x + 1\nprint(z)"),
+            ("step:d", "print(y)"),
+        ]
+    )
+    done = run(path)
+    steps = done.state.steps
+    assert done.status == "failed"
+    assert {name: step.status for name, step in steps.items()} == {"a": "done", "b": "failed", "c": "done", "d": "skipped"}
+    assert steps["b"].failure.message == "ZeroDivisionError: division by zero"
+    assert (steps["b"].failure.cell, steps["b"].failure.line) == (2, 2)
+    assert "before" in text_of(done, 2)  # the executed notebook is kept, also on failure
+    assert text_of(done, 3) == "2\n"
+
+
+def test_fail_fast_stops_everything(notebook):
+    path = notebook([("step:a", "1 / 0"), ("step:b", "import time\ntime.sleep(60)")])
+    started = time.monotonic()
+    done = run(path, fail_fast=True, workers=2)
+    assert done.status == "failed"
+    assert done.state.steps["b"].status in {"cancelled", "skipped"}
+    assert time.monotonic() - started < 40
+
+
+def test_a_gate_rejects_and_nothing_below_it_runs(notebook):
+    path = notebook(
+        [
+            ("step:train", "auc = 0.6"),
+            ("step:accept gate", "assert auc > 0.8, f'AUC {auc} is too low'"),
+            ("step:deploy", "print('deployed')"),
+        ]
+    )
+    done = run(path)
+    assert done.status == "rejected"
+    assert done.state.steps["accept"].status == "rejected"
+    assert "AUC 0.6 is too low" in done.state.steps["accept"].failure.message
+    assert done.state.steps["deploy"].status == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("import os, signal\nimport time\nprint('so far', flush=True)\ntime.sleep(1)\nos.kill(os.getpid(), signal.SIGKILL)", "killed"),
+     ("import os\nimport time\nprint('so far', flush=True)\ntime.sleep(1)\nos._exit(7)", "died")],
+)  # fmt: skip
+def test_a_kernel_that_dies_is_reported_with_its_cell_and_last_output(notebook, code, said):
+    done = run(notebook([("step:a", "x = 1"), ("step:b", "x"), ("step:b", code)]))
+    failure = done.state.steps["b"].failure
+    assert done.status == "failed"
+    assert failure.kind == "died"
+    assert failure.cell == 3
+    assert said in failure.message
+    assert "so far" in failure.message
+
+
+def test_a_step_over_its_time_limit_is_stopped_with_all_it_started(notebook, tmp_path):
+    path = notebook(
+        [("step:slow", "import subprocess, time\np = subprocess.Popen(['sleep', '300'])\nprint(p.pid, flush=True)\ntime.sleep(300)")],
+        {"mlops_lab": {"steps": {"slow": {"timeout": 4}}}},
+    )
+    done = run(path)
+    failure = done.state.steps["slow"].failure
+    assert (done.status, failure.kind, failure.cell) == ("failed", "timeout", 1)
+    child = int(text_of(done, 1))
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_failing_step_is_tried_again_as_often_as_it_may_be(notebook):
+    flaky = "from pathlib import Path\nseen = Path('seen')\nn = len(seen.read_text()) if seen.exists() else 0\n"
+    flaky += "seen.write_text('x' * (n + 1))\nassert n >= 2\nprint('passed', n)"
+    path = notebook([("step:flaky", flaky)], {"mlops_lab": {"steps": {"flaky": {"retries": 3}}}})
+    done = run(path)
+    assert done.status == "done"
+    assert done.state.steps["flaky"].attempt == 3
+    assert text_of(done, 1) == "passed 2\n"
+
+
+def test_unchanged_steps_come_from_the_cache_and_changed_ones_say_why_they_run(notebook):
+    cells = [("parameters", "k = 2"), ("step:a", "x = list(range(5))"), ("step:b", "y = [k * v for v in x]"), ("step:c", "print(x)")]
+    first = run(notebook(cells))
+    again = run(notebook([cells[0], ("step:a", "# a comment\nx = list( range(5) )"), *cells[2:]]))
+    assert {s.status for s in again.state.steps.values()} == {"cached"}
+    assert again.state.steps["b"].from_run == first.id
+    assert text_of(again, 4) == "[0, 1, 2, 3, 4]\n"
+    other = run(notebook(cells), k=3)
+    statuses = {n: (s.status, s.reason) for n, s in other.state.steps.items()}
+    assert statuses["a"][0] == statuses["c"][0] == "cached"
+    assert statuses["b"] == ("done", "parameter k: 2 -> 3")
+    # The same value by another way: what depends on it is still taken from the cache.
+    cut_off = run(notebook([cells[0], ("step:a", "x = [0, 1, 2, 3, 4]"), *cells[2:]]))
+    assert {n: s.status for n, s in cut_off.state.steps.items()} == {"a": "done", "b": "cached", "c": "cached"}
+    assert cut_off.state.steps["a"].reason == "the code of cell 2 changed"
+
+
+def test_a_changed_file_is_a_reason_to_run_again(notebook, tmp_path):
+    (tmp_path / "data.txt").write_text("one")
+    path = notebook([("step:read", "text = open('data.txt').read()\nprint(text)"), ("step:other", "print(1)")])
+    assert text_of(run(path), 1) == "one\n"
+    (tmp_path / "data.txt").write_text("two")
+    again = run(path)
+    assert text_of(again, 1) == "two\n"
+    assert again.state.steps["read"].reason == "file data.txt changed"
+    assert again.state.steps["other"].status == "cached"
+
+
+def test_only_runs_one_step_on_cached_inputs_and_to_stops_there(notebook):
+    path = notebook([("step:a", "x = 1"), ("step:b", "y = x + 1\nprint(y)"), ("step:c", "print(y * 2)")])
+    partial = run(path, end="b")
+    assert {n: s.status for n, s in partial.state.steps.items()} == {"a": "done", "b": "done", "c": "skipped"}
+    only = run(path, only="b")
+    assert {n: s.status for n, s in only.state.steps.items()} == {"a": "cached", "b": "done", "c": "skipped"}
+    rest = run(path, start="b")
+    assert {n: s.status for n, s in rest.state.steps.items()} == {"a": "cached", "b": "done", "c": "done"}
+
+
+def test_unknown_steps_and_parameters_are_refused_before_anything_runs(notebook):
+    path = notebook([("parameters", "rate = 0.1"), ("step:train", "print(rate)")])
+    with pytest.raises(UsageError, match="did you mean 'train'"):
+        run(path, only="trian")
+    with pytest.raises(UsageError, match="did you mean 'rate'"):
+        run(path, rat=1.0)
+    assert not Home.of(path.parent).list()
+
+
+def test_a_notebook_with_errors_does_not_start(notebook):
+    with pytest.raises(CheckError, match="ML101"):
+        run(notebook([("step:a", "def f(:\n    pass")]))
+
+
+def test_one_notebook_does_not_run_twice_at_once(notebook):
+    path = notebook([("step:a", "import time\ntime.sleep(20)")])
+    errors: list[Exception] = []
+
+    def second():
+        deadline = time.monotonic() + 30
+        while not Home.of(path.parent).list() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        active = Home.of(path.parent).list()[0]
+        try:
+            run(path)
+        except BusyError as error:
+            errors.append(error)
+        active.request_cancel()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    done = run(path)
+    thread.join()
+    assert done.id in str(errors[0])
+    assert done.status == "cancelled"
+
+
+def test_cancelling_leaves_no_kernel_and_a_closed_log(notebook):
+    path = notebook([("step:a", "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(120)"), ("step:b", "print(1)")])
+    pids: list[int] = []
+
+    def listener(event):
+        if isinstance(event, ev.CellOutput) and event.step == "a":
+            pids.append(int(event.output["text"]))
+            Home.of(path.parent).list()[0].request_cancel()
+
+    done = run(path, listener=listener)
+    events = list(done.events())
+    assert done.status == "cancelled"
+    assert isinstance(events[-1], ev.RunFinished)
+    assert [e.seq for e in events] == list(range(1, len(events) + 1))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_a_value_that_cannot_be_passed_is_refused_with_its_name_its_cell_and_the_way_out(notebook):
+    path = notebook([("step:a", "y = 1\ngen = (i for i in range(3))"), ("step:b", "print(y)"), ("step:c", "print(next(gen))")])
+    done = run(path)
+    steps = done.state.steps
+    assert steps["b"].status == "done"
+    assert steps["c"].status == "failed"
+    assert steps["c"].failure.code == "ML201"
+    for part in ("'gen'", "generator", "cell 1", "setup"):
+        assert part in steps["c"].failure.message
+
+
+def test_metrics_of_kales_metrics_cell_are_the_steps(notebook):
+    path = notebook([("step:train", "acc = 0.5"), ("pipeline-metrics", "print(acc)")])
+    assert run(path).metrics == {"acc": 0.5}
+
+
+def test_the_engine_killed_at_any_moment_leaves_a_readable_log_and_resume_goes_on(notebook, tmp_path):
+    import subprocess
+    import sys
+
+    path = notebook([("step:a", "x = 41\nprint('a ran')"), ("step:b", "import time\ntime.sleep(3)\nprint(x + 1)")])
+    command = [sys.executable, "-m", "mlops_lab.cli", "run", str(path), "--no-tracking", "--no-cache"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    home = Home.of(tmp_path)
+    while time.monotonic() < deadline:
+        if home.list() and any(isinstance(e, ev.StepStarted) and e.step == "b" for e in home.list()[0].events()):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    broken = mlops_lab.find_run("last", tmp_path)
+    assert broken.status == "interrupted"
+    resumed = subprocess.run(
+        [sys.executable, "-m", "mlops_lab.cli", "resume", "last", "-C", str(tmp_path), "--json"], capture_output=True, text=True
+    )
+    summary = json.loads(resumed.stdout)
+    assert resumed.returncode == 0, resumed.stderr
+    assert summary["status"] == "done"
+    assert summary["steps"]["a"]["from_run"] == broken.id
+    assert text_of(mlops_lab.find_run("last", tmp_path), 2) == "42\n"
+    assert Path(summary["executed"]).exists()
