@@ -357,7 +357,8 @@ def load(path: Path) -> nbformat.NotebookNode | None:
 def candidates(source: Source, tree: Path) -> Iterator[Path]:
     """The files that the source's globs match, each once, in a fixed order."""
     for glob in source.globs:
-        yield from sorted(p for p in tree.glob(glob) if "checkpoint" not in p.name)
+        # "sgskip" marks what its authors do not have the gallery run
+        yield from sorted(p for p in tree.glob(glob) if "sgskip" not in p.name)
 
 
 def gather(source: Source, tree: Path, target: Path, limit: int | None) -> list[dict[str, object]]:

@@ -11,6 +11,7 @@ share an object), then `effects_of` reads one piece of code in the light of that
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -62,11 +63,7 @@ class Survey:
     modules: frozenset[str] = frozenset()
     stateful: frozenset[str] = frozenset()
     constants: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def late_names(self) -> frozenset[str]:
-        """Every global that some function of the notebook may read, whoever calls it."""
-        return frozenset().union(*(late.loads for late in self.late.values()))
+    late_names: frozenset[str] = frozenset()  # every global that some nested function may read, whoever calls it
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,20 @@ def survey(trees: Iterable[ast.Module]) -> Survey:
             changed = mutation.touched(mutation.own_nodes(function), modules, stateful, parameters)
             parameters[function.name] = mutation.changed_parameters(function, changed)
     late = _late(nodes, modules, stateful, parameters)
-    return Survey(late, _sharing(nodes, modules), parameters, modules, stateful, files.constants(trees))
+    texts = [tree for n in nodes if (tree := _code_text(n))]
+    inner = [n for n in (*nodes, *(n for t in texts for n in ast.walk(t))) if isinstance(n, (*FunctionNode, ast.ClassDef))]
+    late_names = frozenset[str]().union(*(free_names(n)[0] for n in inner))
+    return Survey(late, _sharing(nodes, modules), parameters, modules, stateful, files.constants(trees), late_names)
+
+
+def _code_text(node: ast.AST) -> ast.Module | None:
+    """The code in `exec("...")` with a constant text."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"exec", "eval"} and node.args:
+        text = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
+        if isinstance(text, str):
+            with contextlib.suppress(SyntaxError, ValueError):
+                return ast.parse(text)
+    return None
 
 
 def _late(nodes: list[ast.AST], modules: frozenset[str], stateful: frozenset[str],

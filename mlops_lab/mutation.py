@@ -30,8 +30,8 @@ _ARGUMENTS_SAFE = (
     _LOOKS
     | _KEEP_ARGUMENTS
     | frozenset(
-        "fit partial_fit fit_transform fit_predict remove discard set_title set_xlabel set_ylabel legend axhline axvline fill_between "
-        "errorbar imshow pcolormesh contour contourf text annotate set_xticks set_yticks set_xticklabels set_yticklabels set "
+        "fit partial_fit fit_transform fit_predict remove discard set_title set_xlabel set_ylabel legend axhline axvline "
+        "fill_between errorbar imshow pcolormesh contour contourf text annotate set_xticks set_yticks set_xticklabels set_yticklabels set "
         "log_metric log_param log_params log_metrics log_artifact log_model barh step stem pie violinplot log info debug "
         "warning error assert_allclose assert_array_equal assert_frame_equal assert_series_equal isinstance len min max id "
         "type repr".split()
@@ -143,9 +143,24 @@ def shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
             names = roots(target)
             if isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (ast.Tuple, ast.List)):
                 continue  # `a, b = b, a` moves objects, and joins too much if taken as sharing
-            names |= roots(value) | _kept_by_constructor(value)
+            names |= _shown_by(value) | _kept_by_constructor(value)
             if len(names) > 1:
                 yield names
+
+
+_SHOWS = frozenset("parameters values items keys children modules view reshape ravel squeeze get gca".split())
+
+
+def _shown_by(value: ast.AST) -> set[str]:
+    """The names whose object an expression may show a part of. Selecting by a mask or calling a method makes a new one."""
+    if isinstance(value, ast.Subscript) and not isinstance(value.slice, (ast.Constant, ast.Slice)):
+        return set()
+    if isinstance(value, ast.Call):
+        name, receiver = _called(value)
+        return _shown_by(receiver) if receiver is not None and name in _SHOWS else roots(value) if receiver is None else set()
+    if isinstance(value, (ast.Attribute, ast.Subscript)):
+        return _shown_by(value.value)
+    return roots(value)
 
 
 def stateful_names(nodes: Iterable[ast.AST]) -> Iterator[str]:

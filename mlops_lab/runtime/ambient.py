@@ -6,6 +6,7 @@ load the module a state belongs to neither read nor leave it.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -108,11 +109,14 @@ def read(name: str) -> tuple[str, bytes] | None:
     state = STATES[name]
     if state.module not in sys.modules:
         return None
+    sink = io.BytesIO()
+    pickler = pickle.Pickler(sink, 5)
+    pickler.fast = True  # without a memo: equal states give equal bytes, whichever of their strings are one object
     try:
-        data = pickle.dumps(state.get(), 5)
+        pickler.dump(state.get())
     except Exception:  # a library that moved its settings: then this state is not carried
         return None
-    return digest(data), data
+    return digest(sink.getvalue()), sink.getvalue()
 
 
 def write(name: str, data: bytes) -> None:

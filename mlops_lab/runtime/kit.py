@@ -29,7 +29,7 @@ from typing import Any
 
 from . import ambient
 from .files import OpenedFiles, file_digest
-from .pack import Packed, Space, numpy_atoms, pack, pack_skeleton, unpack, unpack_skeleton
+from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
 from .store import Bundle, Store
 
 _IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
@@ -92,7 +92,9 @@ class Kit:
         """Bind the variables to be read, and what the functions among them need in turn."""
         reads = self.order["reads"]
         everything = [n for n in self.current if n[0] != "@" and not n.startswith("def:")]
-        self.wanted = sorted(everything if reads is None else reads)
+        # What the prelude bound may have a newer version, which the step might see or replace.
+        replayed = [n for n in self.names if n in self.current]
+        self.wanted = sorted({*(everything if reads is None else reads), *replayed})
         for name in self.wanted:  # grows while functions tell what else they need
             self._load(name)
 
@@ -160,8 +162,10 @@ class Kit:
         """Digest what was loaded, and what the prelude bound, as it is before the step's first cell."""
         numpy_atoms()
         together: dict[str, list[str]] = {}
+        storable = set(self._storable(self.names))
         for member, bundle in self.origin.items():
-            together.setdefault(bundle, []).append(member)
+            if member.startswith("def:") or member in storable:
+                together.setdefault(bundle, []).append(member)
         for members in together.values():
             group = _ordered(members)
             for subset in {group, *((m,) for m in group)}:
@@ -266,10 +270,12 @@ class Kit:
                 }
             return
         origins = {self.origin.get(m) for m in group}
-        if len(group) == 1 and same[group[0]]:
-            return
-        if len(origins) == 1 and self.before.get(group) == self.store.digest_of(joint):
-            return
+        if len(origins) == 1 and all(same.values()):
+            origin = origins.pop()
+            # What came together must still be together: sharing that ended is a change, too.
+            together = {m for m, b in self.origin.items() if b == origin and m in packed} if origin else set(group)
+            if together == set(group) and (len(group) == 1 or self.before.get(group) == self.store.digest_of(joint)):
+                return
         definitions = [m[4:] for m in group if m.startswith("def:")]
         skeletons = {key: pack_skeleton(self.space, key) for key in definitions}
         names_of = {id(v): n for n, v in self.names.items()}
@@ -375,17 +381,10 @@ def _partition(packed: dict[str, Packed]) -> list[tuple[str, ...]]:
             first = owner.setdefault(identity, member)
             if first != member:
                 parent[find(member)] = find(first)
-    arrays = [(m, a) for m, content in packed.items() for a in content.arrays()]
-    if len(arrays) > 1:
-        from numpy.lib.array_utils import byte_bounds
-
-        ranges = sorted(((*byte_bounds(a), m, a.flags.writeable) for m, a in arrays), key=lambda r: (r[0], r[1]))
-        reach, last, writeable = 0, "", False
-        for low, high, member, can_write in ranges:
-            if low < reach and (can_write or writeable):
-                parent[find(member)] = find(last)
-            if high > reach:
-                reach, last, writeable = high, member, can_write
+    holder = {id(value): member for member, content in packed.items() for _, _, value in content.memory()}
+    everything = [piece for content in packed.values() for piece in content.memory()]
+    for one, other in overlaps(everything):
+        parent[find(holder[id(other)])] = find(holder[id(one)])
     groups: dict[str, list[str]] = {}
     for member in packed:
         groups.setdefault(find(member), []).append(member)

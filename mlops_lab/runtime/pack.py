@@ -9,13 +9,15 @@ Three things differ from plain cloudpickle:
 
 from __future__ import annotations
 
+import array
 import io
+import itertools
 import pickle
 import sys
 import types
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
@@ -85,12 +87,21 @@ class Packed:
         """Ids of the objects in here that could be changed in place."""
         return {i for i, (_, value) in self.kept.items() if not isinstance(value, _ATOMS) and not _is_reference(value)}
 
-    def arrays(self) -> list[Any]:
-        """NumPy arrays through which shared memory could be seen to change."""
+    def memory(self) -> list[tuple[int, int, Any]]:
+        """(first address, end, object) of what shows memory that could be seen to change: arrays and bytearrays."""
         numpy = sys.modules.get("numpy")
         if numpy is None:
             return []
-        return [v for _, v in self.kept.values() if isinstance(v, numpy.ndarray) and v.size and id(v) not in self._tame]
+        from numpy.lib.array_utils import byte_bounds
+
+        found = []
+        for _, value in self.kept.values():
+            if isinstance(value, numpy.ndarray) and value.size and id(value) not in self._tame:
+                found.append((*byte_bounds(value), value))
+            elif isinstance(value, (bytearray, array.array)) and len(value):
+                start = numpy.frombuffer(value, numpy.uint8).__array_interface__["data"][0]
+                found.append((start, start + memoryview(value).nbytes, value))
+        return found
 
 
 def pack(space: Space, members: Iterable[str]) -> Packed:
@@ -100,7 +111,7 @@ def pack(space: Space, members: Iterable[str]) -> Packed:
     """
     content = {m: _Definition(m[4:], space) if m.startswith("def:") else space.names[m] for m in members}
     packed = _dump(space, content, {})
-    views = _views(packed.arrays())
+    views = _views(packed.memory())
     return _dump(space, content, views) if views else packed
 
 
@@ -108,7 +119,10 @@ def pack_skeleton(space: Space, key: str) -> Packed:
     """Serialize what makes a definition's empty shell: for a class its name and bases, for a function its code."""
     definition = space.objects[key]
     if isinstance(definition, type):
-        return _dump(space, (_make_class, _cp._dynamic_class_reduce(definition)[:2]), {})
+        maker, arguments = _cp._dynamic_class_reduce(definition)[:2]
+        if maker is _cp._make_skeleton_class:
+            maker, arguments = _make_class, _class_arguments(definition)
+        return _dump(space, (maker, arguments), {})
     packed = _dump(space, (_make_function, _function_arguments(definition)), {})
     packed.needs |= set(_cp._extract_code_globals(definition.__code__))
     return packed
@@ -168,6 +182,8 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
             return _make_function, _function_arguments(value), _function_state(value), None, None, _set_function
         if isinstance(value, type):
             if _is_notebook_class(value):
+                if not value.__flags__ & _HEAP_TYPE:
+                    raise Refused(f"the type {value.__name__!r} of the interpreter has no name to find it by")
                 return self._refer(self.space.name_definition(value))
             return super().reducer_override(value)
         if kind is types.CellType:
@@ -178,6 +194,15 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
                 return _make_cell, ()
         if kind is memoryview:
             raise Refused("a memoryview shows the memory of another object")
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and kind is numpy.ndarray and id(value) not in self.views:
+            return _array(value)
+        if kind.__module__ == "__main__":
+            made = _instance(value)
+            return super().reducer_override(value) if made is None else made
+        for module, name in _SINGLETONS:
+            if module in sys.modules and value is getattr(sys.modules[module], name, None):
+                return getattr, (sys.modules[module], name)
         if id(value) in self.views:
             return self.views[id(value)]
         if isinstance(value, _UNSAFE) and not isinstance(value, (io.BytesIO, io.StringIO)):
@@ -213,6 +238,7 @@ class _Definition:
             attributes, slots = _cp._dynamic_class_reduce(definition)[2]
             # cloudpickle sorts the attributes by name; their order can be seen.
             ordered = {k: attributes[k] for k in (*definition.__dict__, *attributes) if k in attributes}
+            ordered.pop("__slots__", None)  # given when the class is made; later it would be a plain attribute
             return _fill_class, (self.key, (ordered, slots))
         return _fill_function, (self.key, _function_state(definition))
 
@@ -236,11 +262,8 @@ def _fill_function(key: str, state: Any) -> None:
         _set_function(definition, state)
 
 
-def _make_class(maker: Any, arguments: tuple[Any, ...]) -> Any:
+def _make_class(meta: Any, name: str, bases: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
     """The empty class; no code of the notebook runs, since it ran when the class was made."""
-    if maker is not _cp._make_skeleton_class:
-        return maker(*arguments)
-    meta, name, bases, attributes, *_ = arguments
     library_meta = next(m for m in meta.__mro__ if m.__module__ != "__main__")
     hooked = [c for b in bases for c in b.__mro__ if c.__module__ == "__main__" and "__init_subclass__" in c.__dict__]
     hooks = [(c, c.__dict__["__init_subclass__"]) for c in dict.fromkeys(hooked)]
@@ -249,10 +272,35 @@ def _make_class(maker: Any, arguments: tuple[Any, ...]) -> Any:
     try:
         if library_meta is meta:
             return types.new_class(name, bases, {"metaclass": meta}, lambda names: names.update(attributes))
-        return library_meta.__new__(meta, name, types.resolve_bases(bases), dict(attributes))
+        return library_meta.__new__(meta, name, bases, dict(attributes))
     finally:
         for owner, hook in hooks:
             type.__setattr__(owner, "__init_subclass__", hook)
+
+
+def _new_instance(kind: Any, *arguments: Any) -> Any:
+    maker = next(c.__dict__["__new__"] for c in kind.__mro__ if "__new__" in c.__dict__ and c.__module__ != "__main__")
+    return maker(kind, *arguments) if arguments else maker(kind)
+
+
+def _fill_instance(value: Any, content: tuple[Any, Any, Any]) -> Any:
+    state, items, pairs = content
+    if items is not None:
+        list.extend(value, items)
+    for key, item in pairs or ():
+        dict.__setitem__(value, key, item)
+    if state is not None and hasattr(value, "__setstate__"):
+        value.__setstate__(state)
+    elif state is not None:
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        for name, item in {**(attributes or {}), **(slots or {})}.items():
+            object.__setattr__(value, name, item)
+    return value
+
+
+def _read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
 
 
 def _make_function(code: types.CodeType, name: str, closure: tuple[Any, ...] | None) -> types.FunctionType:
@@ -308,6 +356,38 @@ def _function_state(function: types.FunctionType) -> dict[str, Any]:
     return {"slots": slots, "dict": function.__dict__}
 
 
+def _class_arguments(definition: type) -> tuple[Any, ...]:
+    attributes: dict[str, Any] = {"__module__": definition.__module__, "__qualname__": definition.__qualname__}
+    attributes |= {k: definition.__dict__[k] for k in ("__slots__", "__orig_bases__") if k in definition.__dict__}
+    return type(definition), definition.__name__, definition.__bases__, attributes
+
+
+def _array(value: Any) -> Any:
+    if not value.flags.writeable and not value.flags.forc:
+        return _read_only, (value.copy(),)  # pickle copies it, and forgets that it can't be written to
+    if value.nbytes < IN_BAND and value.flags.owndata and value.flags.writeable:
+        return value.__reduce__()  # a small array owns its memory again, as it did
+    return NotImplemented
+
+
+def _instance(value: Any) -> Any:
+    """An instance of a notebook class that pickle would make by running code of the notebook: that ran already."""
+    kind = type(value)
+    if any("__reduce__" in c.__dict__ or "__reduce_ex__" in c.__dict__ for c in kind.__mro__[:-1]):
+        return None
+    if isinstance(kind.__new__, types.FunctionType) and not (
+        hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__")
+    ):
+        runs_code = kind.__new__.__module__ == "__main__"
+    else:
+        runs_code = False
+    if not runs_code and not isinstance(value, (list, dict)):
+        return None
+    _, arguments, state, items, pairs = cast("tuple[Any, ...]", object.__reduce_ex__(value, 5))
+    content = (state, None if items is None else list(items), None if pairs is None else list(pairs))
+    return _new_instance, arguments, content, None, None, _fill_instance
+
+
 def _cached_function(wrapper: Any) -> Any:
     if wrapper.cache_info().currsize:
         raise Refused("it remembers the results of its calls (functools.lru_cache), and that memory can't be passed on")
@@ -328,46 +408,58 @@ def _is_reference(value: Any) -> bool:
     )
 
 
-def _views(arrays: list[Any]) -> dict[int, Any]:
+def overlaps(memory: list[tuple[int, int, Any]]) -> Iterator[tuple[Any, Any]]:
+    """Pairs of objects that show the same memory, where at least one of them can write to it."""
+    reach, last = 0, None
+    for low, high, value in sorted(memory, key=lambda m: m[:2]):
+        if last is not None and low < reach and value is not last and (_writes(value) or _writes(last)):
+            yield last, value
+        if high > reach:
+            reach, last = high, value
+
+
+def _writes(value: Any) -> bool:
+    return bool(value.flags.writeable) if hasattr(value, "flags") else True
+
+
+def _views(memory: list[tuple[int, int, Any]]) -> dict[int, Any]:
     """id -> reduction, for arrays that show memory of another one here: they come back as views of one base."""
-    if len(arrays) < 2:
+    if len(memory) < 2:
+        return {}
+    sharing = {id(value): value for pair in overlaps(memory) for value in pair}
+    if not sharing:
         return {}
     import numpy
     from numpy.lib.array_utils import byte_bounds
 
-    ranges = sorted(((*byte_bounds(array), array) for array in arrays), key=lambda r: (r[0], r[1]))
-    sharing: dict[int, Any] = {}
-    reach, last = 0, None
-    for low, high, array in ranges:
-        if last is not None and low < reach and (array.flags.writeable or last.flags.writeable):
-            sharing[id(last)] = last
-            sharing[id(array)] = array
-        if high > reach:
-            reach, last = high, array
     reductions: dict[int, Any] = {}
     roots: dict[int, Any] = {}
-    for identity, array in sharing.items():
-        root = array
-        while isinstance(root.base, numpy.ndarray):
+    for identity, array_ in sharing.items():
+        root = array_
+        while isinstance(getattr(root, "base", None), numpy.ndarray):
             root = root.base
         roots[id(root)] = root
-        if root is array:
+        if root is array_:
             continue
-        if type(array) is not numpy.ndarray or type(root) is not numpy.ndarray or not root.flags.c_contiguous:
-            raise Refused(f"it holds a {type(array).__name__} that shows the memory of another array")
-        offset = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+        if type(array_) is not numpy.ndarray or type(root) is not numpy.ndarray or not root.flags.c_contiguous:
+            raise Refused(f"it holds a {type(array_).__name__} that shows the memory of another array")
+        if array_.flags.writeable and not root.flags.writeable:
+            raise Refused("it holds a writeable view of an array that is read-only")
+        offset = array_.__array_interface__["data"][0] - root.__array_interface__["data"][0]
         reductions[identity] = (
             _make_view,
-            (root, offset, array.shape, array.strides, array.dtype, array.flags.writeable),
+            (root, offset, array_.shape, array_.strides, array_.dtype, array_.flags.writeable),
         )
-    if len(roots) > 1:
-        bounds = sorted(byte_bounds(root) for root in roots.values())
-        if any(after[0] < before[1] for before, after in zip(bounds, bounds[1:], strict=False)):
-            raise Refused("it holds arrays that show one piece of memory without a common base array")
+    bounds = sorted(byte_bounds(root) for root in roots.values() if isinstance(root, numpy.ndarray))
+    if len(bounds) < len(roots) or any(after[0] < before[1] for before, after in itertools.pairwise(bounds)):
+        raise Refused("it holds objects that show one piece of memory without a common base array")
     return reductions
 
 
+# The generators behind `random.random` and `np.random.rand`: a copy of one would draw on its own.
+_SINGLETONS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
 _UNSAFE = (io.IOBase, weakref.finalize)
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes made by running code
 _UNSAFE_REASON = "it is, or holds, an open file or a resource that ends with its process"
 _BUILTIN_ODDITIES = {type(None), type(NotImplemented), type(...), *_cp._BUILTIN_TYPE_NAMES}
 

@@ -79,6 +79,7 @@ class _Task:
     result: Result | None = None
     last_outputs: frozenset[str] = frozenset()
     last_inputs: frozenset[str] = frozenset()
+    made_from: dict[str, Version] | None = None
     committed: bool = False
     skipped: str = ""
     not_before: float = 0.0
@@ -300,7 +301,9 @@ class _Engine:
                 unsettled.append(task)
                 continue
             if task.result and not waits:
-                stale = None if task.committed else stale_input(task.result, current)
+                # Made from these very versions it is what they give, whatever else it says that it depends on.
+                sure = task.committed or task.made_from == current
+                stale = None if sure else stale_input(task.result, current)
                 if stale:
                     self.emit(ev.StepOvertaken(step=task.name, attempt=task.result.attempt, because=f"{stale} changed"))
                     task.result = None
@@ -537,6 +540,7 @@ class _Engine:
         """An attempt ended: report it, file its result, or see to it that it is tried again."""
         task.attempt = None
         task.last_outputs, task.last_inputs = frozenset(result.outputs), frozenset(result.inputs)
+        task.made_from = attempt.current
         if attempt.ended_by == "overtaken" and result.status != "done":
             self.emit(ev.StepOvertaken(step=task.name, attempt=attempt.number, because="what it reads changed while it ran"))
             return
