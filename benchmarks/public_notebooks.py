@@ -382,11 +382,7 @@ def gather(source: Source, tree: Path, target: Path, limit: int | None) -> list[
         written = target / f"{name}.ipynb"
         nbformat.write(notebook, written)
         for data in sorted(path.parent.iterdir()):
-            if (
-                data.suffix in DATA_SUFFIXES
-                and data.name in code
-                and data.stat().st_size <= MAX_DATA_BYTES
-            ):
+            if data.suffix in DATA_SUFFIXES and data.name in code and data.stat().st_size <= MAX_DATA_BYTES:
                 shutil.copy(data, target)
         kinds = Counter(cell.cell_type for cell in notebook.cells)
         entries.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mlops_lab._version import __version__
 
 if TYPE_CHECKING:
     from mlops_lab.api import Pipeline, Run, find_run, load

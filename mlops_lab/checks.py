@@ -11,12 +11,10 @@ import builtins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mlops_lab.effects import effects_of
 from mlops_lab.errors import CheckError, did_you_mean
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import IMPLICIT
 from mlops_lab.plan import Plan
-from mlops_lab.prelude import import_names
 from mlops_lab.roles import STEP_NAME, Role, slug, suspicious
 from mlops_lab.syntax import is_ours
 
@@ -164,7 +162,7 @@ def hidden_history(plan: Plan) -> Found:
     """ML108: a step uses IPython's history (`_`, `Out[2]`, `In[1]`), which each process has for itself."""
     for step in plan.steps:
         for cell in step.step.cells:
-            for line, name in effects_of(cell.tree.body, plan.survey).history:
+            for line, name in plan.cell_effects[cell.number].history:
                 message = f"{name} is the result or the text of a cell run before; another step doesn't have it."
                 yield _error("ML108", message, "Give the value a name where it is made, and use the name.", cell, line, name)
 
@@ -173,7 +171,7 @@ def opaque(plan: Plan) -> Found:
     """ML109: code whose reads and writes can't be known: its step exchanges every variable and runs alone."""
     for step in plan.steps:
         for cell in step.step.cells:
-            for found in effects_of(cell.tree.body, plan.survey).opaque[:1]:
+            for found in plan.cell_effects[cell.number].opaque[:1]:
                 message = f"what {found.reason} reads and binds can't be known before it runs."
                 fix = f"Step {step.name!r} therefore exchanges all variables and runs alone; name the variables to avoid it."
                 yield _warning("ML109", message, fix, cell, found.line, found.reason)
@@ -181,11 +179,11 @@ def opaque(plan: Plan) -> Found:
 
 def setup_with_inputs(plan: Plan) -> Found:
     """ML110: a setup cell that needs a value which a step makes."""
-    imported = import_names(_cells(plan))
+    imported = plan.imported
     for cell in plan.pipeline.setup:
-        reads = effects_of(cell.tree.body, plan.survey).reads - imported
+        reads = plan.cell_effects[cell.number].reads - imported
         others = [c for c in plan.pipeline.setup if c.number < cell.number]
-        given = {name for c in others for name in effects_of(c.tree.body, plan.survey).may_bind}
+        given = {name for c in others for name in plan.cell_effects[c.number].may_bind}
         given |= {p.name for p in plan.pipeline.static_parameters}
         for step in plan.steps:
             wanted = sorted((reads & step.effects.may_bind) - given)
@@ -205,7 +203,7 @@ def skipped_but_read(plan: Plan) -> Found:
     for cell in plan.pipeline.notebook.cells:
         if not cell.has(Role.SKIP) or cell.syntax_issue:
             continue
-        effects = effects_of(cell.tree.body, plan.survey)
+        effects = plan.cell_effects[cell.number]
         for step in plan.steps:
             used = sorted(effects.writes & (step.reads if step.reads is not None else frozenset()))
             if used and step.step.cells[-1].number > cell.number:
@@ -219,12 +217,12 @@ def never_bound(plan: Plan) -> Found:
     cells = _cells(plan)
     if any(step.effects.opaque for step in plan.steps) or any("*" in ast.dump(c.tree) and _star(c) for c in cells):
         return
-    bound = {p.name for p in plan.pipeline.parameters} | import_names(cells) | set(dir(builtins))
-    bound |= {name for cell in plan.pipeline.setup for name in effects_of(cell.tree.body, plan.survey).may_bind}
+    bound = {p.name for p in plan.pipeline.parameters} | plan.imported | set(dir(builtins))
+    bound |= {name for cell in plan.pipeline.setup for name in plan.cell_effects[cell.number].may_bind}
     later = {name for step in plan.steps for name in step.effects.may_bind}
     for step in plan.steps:
         for cell in step.step.cells:
-            effects = effects_of(cell.tree.body, plan.survey)
+            effects = plan.cell_effects[cell.number]
             direct = {n.id: n.lineno for n in ast.walk(cell.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
             guarded = any(isinstance(n, ast.Try) for n in ast.walk(cell.tree))
             for name in sorted(effects.reads - bound - effects.may_bind):

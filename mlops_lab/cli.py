@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from mlops_lab import __version__, runstate
 from mlops_lab import events as ev
+from mlops_lab import runstate
+from mlops_lab._version import __version__
 from mlops_lab.errors import (
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -308,6 +309,33 @@ def _summary(state: runstate.RunState, executed: Path | None) -> dict[str, Any]:
             for name, step in state.steps.items()
         },
     }
+
+
+@app.command()
+def verify(
+    notebook: NotebookArgument,
+    suggested: Annotated[bool, typer.Option("--suggest", help="Cut an untagged notebook into the proposed steps.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Steps at once at the most; 0 means one a core.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a notebook straight and as a pipeline, in copies of its folder, and compare what every cell shows.
+
+    What two straight runs don't agree on is left out. Exit code 1 when something differs.
+    """
+    from mlops_lab import suggest as proposals
+    from mlops_lab.display import print_verdict
+    from mlops_lab.notebook import read
+    from mlops_lab.verify import verify as compare
+
+    source = read(notebook)
+    node = proposals.apply(source, proposals.suggest(source)) if suggested else None
+    told = (lambda text: None) if as_json else (lambda text: _err.print(f"[dim]{text} ...[/]"))
+    verdict = compare(source.path, workers=workers, node=node, told=told)
+    if as_json:
+        print(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))  # noqa: T201
+    else:
+        print_verdict(verdict, _out)
+    raise typer.Exit(EXIT_DONE if verdict.status == "equal" else EXIT_FAILED)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,6 +18,9 @@ from mlops_lab import events as ev
 from mlops_lab import runstate
 from mlops_lab.checks import Diagnostic, check
 from mlops_lab.plan import Plan
+
+if TYPE_CHECKING:
+    from mlops_lab.verify import Verdict
 
 _LOOK = {
     "waiting": ("·", "dim"), "running": ("▶", "cyan"), "retrying": ("↻", "yellow"), "done": ("✓", "green"),
@@ -180,3 +183,17 @@ def print_runs(rows: list[dict[str, Any]], console: Console) -> None:
         table.add_row(row["run"], escape(row["notebook"]), f"[{colour}]{status}[/]", started, f"{row['seconds']:.1f} s",
                       f"{row['steps_done']}/{row['steps']}", escape(metrics))  # fmt: skip
     console.print(table)
+
+
+def print_verdict(verdict: Verdict, console: Console) -> None:
+    """Print how a pipeline compares with the straight run of its notebook."""
+    for cell in verdict.differences:
+        console.print(f"\n[red]cell {cell.cell}[/] (step {escape(cell.step)}) is {cell.status}", highlight=False)
+        console.print(Text(f"  straight: {cell.straight or 'nothing'}\n  pipeline: {cell.pipeline or 'nothing'}"))
+    unstable = sum(cell.status == "unstable" for cell in verdict.cells)
+    equal = sum(cell.status == "equal" for cell in verdict.cells)
+    colour = "green" if verdict.status == "equal" else "red"
+    left_out = f", {unstable} left out (two straight runs differ there)" if unstable else ""
+    console.print(f"[{colour}]{verdict.status}[/]: {equal} of {len(verdict.cells)} cells equal{left_out}")
+    if verdict.message:
+        console.print(Text(verdict.message))

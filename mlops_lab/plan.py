@@ -77,6 +77,7 @@ class Plan:
     steps: tuple[StepPlan, ...]
     edges: tuple[Edge, ...]
     survey: Survey
+    imported: frozenset[str] = frozenset()  # names that only import statements bind
 
     def __getitem__(self, name: str) -> StepPlan:
         return self._by_name[name]
@@ -114,10 +115,15 @@ class Plan:
         return ()
 
     @cached_property
+    def cell_effects(self) -> dict[int, Effects]:
+        """Number of a cell -> what the cell does by itself; cells outside the pipeline included."""
+        return {cell.number: effects_of(cell.tree.body, self.survey) for cell in self.pipeline.notebook.cells}
+
+    @cached_property
     def seeded(self) -> bool:
         """True if some code seeds a global generator: its state is then passed on from step to step."""
         return any(step.effects.seeds for step in self.steps) or any(
-            effects_of(cell.tree.body, self.survey).seeds for cell in self.pipeline.setup
+            self.cell_effects[cell.number].seeds for cell in self.pipeline.setup
         )
 
 
@@ -163,13 +169,13 @@ def make_plan(pipeline: Pipeline) -> Plan:
                 own,
                 reads=None if own.opaque else own.reads - imported,
                 keep=None if opaque_later else (frozenset().union(*(e.reads for e in later)) | known.late_names) - imported,
-                prelude=tuple(replay(earlier, needed, read_anywhere)),
+                prelude=tuple(replay(earlier, needed, read_anywhere, step.cells)),
                 imports=imports,
                 bound_in=_bound_in(step, known),
             )
         )
-    plan = Plan(pipeline, tuple(steps), (), known)
-    return Plan(pipeline, tuple(steps), _edges(plan), known)
+    plan = Plan(pipeline, tuple(steps), (), known, imported)
+    return replace(plan, edges=_edges(plan))
 
 
 def _loaded(cells: Iterable[object]) -> frozenset[str]:

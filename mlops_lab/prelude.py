@@ -35,13 +35,17 @@ _CONFIGURING_MAGICS = frozenset(
 
 @dataclass(frozen=True)
 class Item:
-    """A statement to replay: where it stands, its code, the names it binds (`*` for a star import) and needs."""
+    """A statement to replay: where it stands, its code, the names it binds (`*` for a star import) and needs.
+
+    `roots` are the top-level modules that an import statement names.
+    """
 
     cell: Cell
     code: str
     binds: frozenset[str]
     needs: frozenset[str]
     is_import: bool
+    roots: frozenset[str] = frozenset()
 
 
 def items_in(cell: Cell) -> list[Item]:
@@ -53,7 +57,8 @@ def items_in(cell: Cell) -> list[Item]:
             loads, stores = module_names([statement])
             if any(alias.name == "*" for n in ast.walk(statement) if isinstance(n, ast.ImportFrom) for alias in n.names):
                 stores = stores | {"*"}
-            found.append(Item(cell, ast.unparse(statement), frozenset(stores), frozenset(loads - stores), imports))
+            needs = frozenset(loads - stores)
+            found.append(Item(cell, ast.unparse(statement), frozenset(stores), needs, imports, _roots(statement)))
     return found
 
 
@@ -74,14 +79,16 @@ def import_names(cells: Iterable[Cell]) -> frozenset[str]:
     return frozenset(imported - otherwise)
 
 
-def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozenset[str]) -> list[Item]:
-    """Those of the earlier items that a step needs, in notebook order.
+def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozenset[str], own: Iterable[Cell]) -> list[Item]:
+    """Those of the earlier items that a step needs, in notebook order; `own` are the step's cells.
 
     An import that binds a name which nothing in the notebook reads is there for its effect, and always replayed.
     """
     items = list(items)
     chosen: set[int] = set()
     wanted = set(needed)
+    root_of = {name: item.roots for item in items for name in item.binds}
+    modules = {root for cell in own for statement in cell.tree.body for root in _roots(statement)}
     while True:
         before = len(chosen)
         for position, item in enumerate(items):
@@ -91,13 +98,31 @@ def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozens
                 take = bool(item.binds & (wanted | {"*"})) or not (item.binds & read_anywhere)
             else:
                 # Configuration follows the modules that it configures: nobody imports matplotlib to set its style.
-                bound = frozenset().union(*(i.binds for i in items if i.is_import))
-                take = not (item.needs & bound) or bool(item.needs & bound & wanted)
+                configured = {root for name in item.needs for root in root_of.get(name, ())}
+                take = not configured or bool(_family(configured) & modules) or bool(item.needs & wanted & root_of.keys())
             if take:
                 chosen.add(position)
                 wanted |= item.needs
+                modules |= item.roots
         if len(chosen) == before:
             return [items[position] for position in sorted(chosen)]
+
+
+def _roots(statement: ast.stmt) -> frozenset[str]:
+    found = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return frozenset(found)
+
+
+_PLOTTING = frozenset({"matplotlib", "seaborn", "pylab", "mpl_toolkits"})  # they share matplotlib's settings
+
+
+def _family(roots: set[str]) -> set[str]:
+    return roots | _PLOTTING if roots & _PLOTTING else roots
 
 
 def _is_import(statement: ast.stmt) -> bool:
@@ -109,9 +134,7 @@ def _is_import(statement: ast.stmt) -> bool:
         return any(_is_import(s) for s in statement.body) and all(
             _is_import(s)
             or isinstance(s, ast.Pass)
-            or (isinstance(s, ast.Assign)
-            and isinstance(s.value, ast.Constant)
-            and isinstance(s.targets[0], ast.Name))
+            or (isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) and isinstance(s.targets[0], ast.Name))
             for s in inner
         )
     return False

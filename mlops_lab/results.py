@@ -48,7 +48,8 @@ class Recipe(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, omit_defaults=True):
     """What one attempt at a step gave.
 
-    `inputs`: what it read, with the versions used (None: it wasn't there). `states`: the ambient state it began with.
+    `inputs`: what it read, with the versions used (None: it wasn't there). `states`: the ambient state it began with;
+    `late_states`: that of modules which it loaded by itself.
     `outputs`: what it bound or changed (None: deleted), as the runtime wrote it. `keep`: what it was asked to store.
     """
 
@@ -59,6 +60,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     seconds: float
     inputs: dict[str, Version | None]
     states: dict[str, str] = {}
+    late_states: list[str] = []
     outputs: dict[str, dict[str, Any] | None] = {}
     keep: list[str] | None = None
     files_read: dict[str, str] = {}
@@ -103,9 +105,9 @@ def stale_input(result: Result, current: Mapping[str, Version]) -> str | None:
         now = current.get(name)
         if now is not None and now[1] != used_state and (not name.endswith("random") or name in result.outputs):
             return name
-    for name in result.outputs:
-        if name.endswith(".random") and name not in result.states and name in current:
-            return name  # it loaded the generator's module by itself, and so began with a fresh state
+    for name in result.late_states:
+        if name in current and (not name.endswith("random") or name in result.outputs):
+            return name  # it came with the state that the module has when it is fresh
     for path, content in result.files_read.items():
         now = current.get(f"file:{path}")
         if now is not None and now[1] != content:

@@ -140,7 +140,12 @@ def test_a_kernel_that_dies_is_reported_with_its_cell_and_last_output(notebook, 
 
 def test_a_step_over_its_time_limit_is_stopped_with_all_it_started(notebook, tmp_path):
     path = notebook(
-        [("step:slow", "import subprocess, time\np = subprocess.Popen(['sleep', '300'])\nprint(p.pid, flush=True)\ntime.sleep(300)")],
+        [
+            (
+                "step:slow",
+                "import subprocess, time\np = subprocess.Popen(['sleep', '300'])\nprint(p.pid, flush=True)\ntime.sleep(300)",
+            )
+        ],
         {"mlops_lab": {"steps": {"slow": {"timeout": 4}}}},
     )
     done = run(path)
@@ -162,7 +167,12 @@ def test_a_failing_step_is_tried_again_as_often_as_it_may_be(notebook):
 
 
 def test_unchanged_steps_come_from_the_cache_and_changed_ones_say_why_they_run(notebook):
-    cells = [("parameters", "k = 2"), ("step:a", "x = list(range(5))"), ("step:b", "y = [k * v for v in x]"), ("step:c", "print(x)")]
+    cells = [
+        ("parameters", "k = 2"),
+        ("step:a", "x = list(range(5))"),
+        ("step:b", "y = [k * v for v in x]"),
+        ("step:c", "print(x)"),
+    ]
     first = run(notebook(cells))
     again = run(notebook([cells[0], ("step:a", "# a comment\nx = list( range(5) )"), *cells[2:]]))
     assert {s.status for s in again.state.steps.values()} == {"cached"}

@@ -172,9 +172,7 @@ def test_a_cell_that_is_not_python_has_no_parameters_and_is_not_static(source: s
     assert not is_static(cell(source))
 
 
-@pytest.mark.parametrize(
-    "source", ["# only a comment", "'''Docs'''\nx = 1", "x = 1; y = 2", "0.1", "...", "%%time\nx = 1"]
-)
+@pytest.mark.parametrize("source", ["# only a comment", "'''Docs'''\nx = 1", "x = 1; y = 2", "0.1", "...", "%%time\nx = 1"])
 def test_literals_docstrings_and_comments_leave_a_cell_static(source: str) -> None:
     assert is_static(cell(source))
 

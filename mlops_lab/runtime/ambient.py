@@ -31,6 +31,7 @@ class State:
     get: Callable[[], Any]
     set: Callable[[Any], None]
     random: bool = False
+    roots: frozenset[str] = frozenset()  # modules whose import brings the state's module, without printing anything
 
 
 def _environment() -> dict[str, str]:
@@ -98,9 +99,10 @@ STATES: dict[str, State] = {
     "@cwd": State("os", os.getcwd, os.chdir),
     "@environ": State("os", _environment, _set_environment),
     "@sys.path": State("sys", lambda: list(sys.path), lambda p: sys.path.__setitem__(slice(None), p)),
-    "@matplotlib": State("matplotlib", _get_mpl, _set_mpl),
-    "@pandas": State("pandas", _pandas_config, _set_pandas),
-    "@numpy.print": State("numpy", lambda: _numpy().get_printoptions(), lambda o: _numpy().set_printoptions(**o)),
+    "@matplotlib": State("matplotlib", _get_mpl, _set_mpl, roots=frozenset({"matplotlib", "seaborn"})),
+    "@pandas": State("pandas", _pandas_config, _set_pandas, roots=frozenset({"pandas", "seaborn"})),
+    "@numpy.print": State("numpy", lambda: _numpy().get_printoptions(), lambda o: _numpy().set_printoptions(**o),
+                          roots=frozenset({"numpy", "pandas"})),
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ file that its engine wrote:
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import re
@@ -74,6 +76,11 @@ class Kit:
             if name.startswith("@") and self._applies(name):
                 bundle = self._open(version[0])
                 ambient.write(name, bundle.part(bundle.header.stream).tobytes())
+        for row in ambient.STATES.values():
+            # What the step's own imports bring is there from the start, so that a change of it is seen.
+            if row.module not in sys.modules and row.roots & set(self.order["modules"]):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(row.module)
         self.load()
         self._baseline(prelude)
         for name in ambient.STATES:
@@ -102,8 +109,8 @@ class Kit:
         state = ambient.STATES.get(name)
         if state is None or (state.random and not self.order["seeded"]):
             return False
-        root = state.module.partition(".")[0]
-        return (state.random and root != "torch") or root in sys.modules or root in self.order["modules"]
+        # Importing torch takes seconds: only where the step does so anyway.
+        return state.module != "torch" or "torch" in sys.modules or "torch" in self.order["modules"]
 
     def _load(self, name: str) -> None:
         if name in self.inputs:
@@ -183,7 +190,6 @@ class Kit:
         return sorted(
             n for n in names
             if n in self.names and not _IPYTHONS_OWN.fullmatch(n) and (keep is None or n in keep)
-            and not isinstance(self.names[n], types.ModuleType)
         )  # fmt: skip
 
     def _name_functions(self) -> None:
@@ -252,6 +258,7 @@ class Kit:
                 "outputs": outputs,
                 "files_read": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.read)},
                 "files_written": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.written)},
+                "late_states": [n for n in ambient.STATES if n not in self.states and ambient.read(n)],
                 "seconds": self.seconds,
                 "metrics": self._metrics(),
             }

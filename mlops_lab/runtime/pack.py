@@ -286,7 +286,7 @@ def _new_instance(kind: Any, *arguments: Any) -> Any:
 def _fill_instance(value: Any, content: tuple[Any, Any, Any]) -> Any:
     state, items, pairs = content
     if items is not None:
-        list.extend(value, items)
+        set.update(value, items) if isinstance(value, set) else list.extend(value, items)
     for key, item in pairs or ():
         dict.__setitem__(value, key, item)
     if state is not None and hasattr(value, "__setstate__"):
@@ -373,6 +373,11 @@ def _array(value: Any) -> Any:
 def _instance(value: Any) -> Any:
     """An instance of a notebook class that pickle would make by running code of the notebook: that ran already."""
     kind = type(value)
+    if isinstance(value, (set, frozenset)) and kind.__reduce__ in _SET_REDUCES:
+        _, (items,), state = cast("tuple[Any, ...]", value.__reduce__())
+        if isinstance(value, frozenset):
+            return _new_instance, (kind, items), (state, None, None), None, None, _fill_instance
+        return _new_instance, (kind,), (state, items, None), None, None, _fill_instance
     if any("__reduce__" in c.__dict__ or "__reduce_ex__" in c.__dict__ for c in kind.__mro__[:-1]):
         return None
     if isinstance(kind.__new__, types.FunctionType) and not (
@@ -459,6 +464,7 @@ def _views(memory: list[tuple[int, int, Any]]) -> dict[int, Any]:
 # The generators behind `random.random` and `np.random.rand`: a copy of one would draw on its own.
 _SINGLETONS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
 _UNSAFE = (io.IOBase, weakref.finalize)
+_SET_REDUCES: tuple[Any, ...] = (set.__reduce__, frozenset.__reduce__)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes made by running code
 _UNSAFE_REASON = "it is, or holds, an open file or a resource that ends with its process"
 _BUILTIN_ODDITIES = {type(None), type(NotImplemented), type(...), *_cp._BUILTIN_TYPE_NAMES}

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlops_lab
 from mlops_lab import events as ev
 from mlops_lab import stepnb
+from mlops_lab._version import __version__
 from mlops_lab.errors import MlopsLabError, RunError, UsageError, did_you_mean
 from mlops_lab.packages import imported_roots, versions
 from mlops_lab.plan import Plan, StepPlan
@@ -35,7 +35,7 @@ from mlops_lab.targets import Listener, Options
 if TYPE_CHECKING:
     from mlops_lab.tracking import Tracker
 
-_RUNTIME = Path(mlops_lab.__file__).parent / "runtime"
+_RUNTIME = Path(__file__).parent.parent / "runtime"
 _EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
 _RETRYABLE = {"error", "died", "timeout"}
 
@@ -207,7 +207,7 @@ class _Engine:
                     k: getattr(self.options, k) for k in ("start", "end", "only", "cache", "workers", "fail_fast", "tracking")
                 },
                 resumed_from=self.options.resume[0] if self.options.resume else "",
-                mlops_lab=mlops_lab.__version__,
+                mlops_lab=__version__,
             )
         )
         if self.options.tracking:
@@ -479,7 +479,7 @@ class _Engine:
         written = folder / "result.json"
         if written.exists():
             news = json.loads(written.read_text(encoding="utf-8"))
-            for name in ("inputs", "states", "outputs", "files_read", "files_written", "metrics"):
+            for name in ("inputs", "states", "late_states", "outputs", "files_read", "files_written", "metrics"):
                 setattr(result, name, news.get(name, getattr(result, name)))
         else:  # it ended before it had loaded its inputs
             reads = task.planned.reads
