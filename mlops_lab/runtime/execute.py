@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,15 +55,26 @@ class StepEngine(NBClientEngine):  # type: ignore[misc]
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, start_timeout: int = 60, report: Report | None = None,
                                  kernel_arguments: dict[str, Any] | None = None, **kwargs: Any) -> None:  # fmt: skip
-        client = _Client(nb_man, report, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name)
-        client.execute(**(kernel_arguments or {}))
+        with tempfile.TemporaryDirectory(prefix="mlops-") as sockets:
+            client = _Client(nb_man, report, sockets, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name)
+            client.execute(**(kernel_arguments or {}))
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
-    def __init__(self, nb_man: Any, report: Report | None, **kwargs: Any) -> None:
+    def __init__(self, nb_man: Any, report: Report | None, sockets: str, **kwargs: Any) -> None:
         super().__init__(nb_man, **kwargs)
+        self.sockets = sockets
         self.report: Report = report or (lambda kind, **fields: None)
         self.visible = [c for c in nb_man.nb.cells if c.cell_type == "code" and not is_hidden(c)]
+
+    def create_kernel_manager(self) -> Any:
+        # Sockets in a folder of this kernel's own: TCP ports are chosen before they are bound, and two kernels that start
+        # at the same moment can choose the same one.
+        manager = super().create_kernel_manager()
+        if os.name == "posix":
+            manager.transport = "ipc"
+            manager.ip = os.path.join(self.sockets, "k")
+        return manager
 
     async def async_start_new_kernel(self, **kwargs: Any) -> None:
         await super().async_start_new_kernel(**kwargs)
