@@ -31,9 +31,9 @@ _ARGUMENTS_SAFE = (
     | _KEEP_ARGUMENTS
     | frozenset(
         "fit partial_fit fit_transform fit_predict remove discard set_title set_xlabel set_ylabel legend axhline axvline "
-        "fill_between errorbar imshow pcolormesh contour contourf text annotate "
-        "set_xticks set_yticks set_xticklabels "
-        "set_yticklabels set log_metric log_param log_params log_metrics log_artifact log_model barh step stem pie violinplot log info debug "
+        "fill_between errorbar imshow pcolormesh contour contourf text annotate set_xticks set_yticks set_xticklabels "
+        "set_yticklabels set log_metric log_param log_params log_metrics log_artifact log_model barh step stem pie "
+        "violinplot log info debug "
         "warning error assert_allclose assert_array_equal assert_frame_equal assert_series_equal isinstance len min max id "
         "type repr".split()
     )

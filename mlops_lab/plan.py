@@ -15,7 +15,7 @@ from functools import cached_property
 from mlops_lab.effects import Effects, Survey, effects_of, sharing, survey
 from mlops_lab.files import UNKNOWN
 from mlops_lab.pipeline import Pipeline, Step
-from mlops_lab.prelude import Item, import_names, is_replayable, items_in, replay, setup_before
+from mlops_lab.prelude import Item, import_names, is_replayable, items_in, left_over, replay, setup_before
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +47,8 @@ class StepPlan:
     """What the analysis knows of one step.
 
     `reads`: the variables to load (None: all of them); `keep`: those to store if the step binds or changes them (None:
-    all); `prelude`: the statements to replay first; `imports`: name -> statement, for a name that only a loaded
+    all); `prelude`: the statements to replay first; `configuration`: (modules, code) to run if one of these modules comes in
+    with the inputs; `imports`: name -> statement, for a name that only a loaded
     function turns out to need; `bound_in`: variable -> number of the last cell of the step that may bind it.
     """
 
@@ -56,6 +57,7 @@ class StepPlan:
     reads: frozenset[str] | None
     keep: frozenset[str] | None
     prelude: tuple[Item, ...] = ()
+    configuration: tuple[tuple[list[str], str], ...] = ()
     imports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     bound_in: Mapping[str, int] = field(default_factory=dict)
 
@@ -159,6 +161,7 @@ def make_plan(pipeline: Pipeline) -> Plan:
         needed = own.reads | own.may_bind | known.late_names if own.opaque else own.reads
         later = [effects[s.name] for s in pipeline.steps[position + 1 :]]
         opaque_later = any(e.opaque for e in later)
+        prelude = replay(earlier, needed, read_anywhere, step.cells)
         imports: dict[str, tuple[str, ...]] = {}
         for item in earlier:
             for name in item.binds if item.is_import else ():
@@ -169,7 +172,8 @@ def make_plan(pipeline: Pipeline) -> Plan:
                 own,
                 reads=None if own.opaque else own.reads - imported,
                 keep=None if opaque_later else (frozenset().union(*(e.reads for e in later)) | known.late_names) - imported,
-                prelude=tuple(replay(earlier, needed, read_anywhere, step.cells)),
+                prelude=tuple(prelude),
+                configuration=tuple(left_over(earlier, prelude)),
                 imports=imports,
                 bound_in=_bound_in(step, known),
             )

@@ -8,6 +8,7 @@ nothing but imports and literals; any other is carried by the runtime (`runtime/
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -99,13 +100,31 @@ def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozens
             else:
                 # Configuration follows the modules that it configures: nobody imports matplotlib to set its style.
                 configured = {root for name in item.needs for root in root_of.get(name, ())}
-                take = not configured or bool(_family(configured) & modules) or bool(item.needs & wanted & root_of.keys())
+                cheap = configured <= sys.stdlib_module_names  # `warnings`, `logging`, `os`, ...
+                take = cheap or bool(_family(configured) & modules) or bool(item.needs & wanted & root_of.keys())
             if take:
                 chosen.add(position)
                 wanted |= item.needs
                 modules |= item.roots
         if len(chosen) == before:
             return [items[position] for position in sorted(chosen)]
+
+
+def left_over(items: Iterable[Item], chosen: Iterable[Item]) -> list[tuple[list[str], str]]:
+    """(modules, code) of the configuration that a step does not replay by itself, as its text names no such module.
+
+    It is run after all where one of the modules turns out to be loaded; the code brings its own imports.
+    """
+    items = list(items)
+    taken = {id(item) for item in chosen}
+    found = []
+    for item in items:
+        if item.is_import or id(item) in taken:
+            continue
+        imports = [i for i in items if i.is_import and i.binds & item.needs]
+        roots = _family({root for i in imports for root in i.roots})
+        found.append((sorted(roots), "\n".join([*(i.code for i in imports), item.code])))
+    return found
 
 
 def _roots(statement: ast.stmt) -> frozenset[str]:

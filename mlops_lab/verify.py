@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import os
 import re
 import shutil
@@ -136,21 +137,27 @@ def run_straight(node: Any, kernel: str, folder: Path) -> tuple[Any, str]:
 
 
 def _shown(cell: Any) -> list[Any]:
-    """What a cell shows, without what is accidental."""
+    """What a cell shows, without what is accidental: addresses, and how its two streams were interleaved."""
     shown: list[Any] = []
-    for output in cell.outputs:
-        kind = output.output_type
-        if kind == "stream":
-            if shown and shown[-1][:2] == ("stream", output.name):
-                shown[-1] = ("stream", output.name, shown[-1][2] + output.text)
-            else:
-                shown.append(("stream", output.name, output.text))
-        elif kind == "error":
-            shown.append(("error", output.ename, output.evalue))
+    for is_stream, outputs in itertools.groupby(cell.outputs, lambda output: output.output_type == "stream"):
+        if is_stream:
+            texts: dict[str, str] = {}
+            for output in outputs:
+                texts[output.name] = texts.get(output.name, "") + output.text
+            shown += [("stream", name, texts[name]) for name in sorted(texts)]
         else:
-            for mime, data in sorted(output.data.items()):
-                shown.append((kind, mime, _pixels(data) if mime.startswith("image/") and "svg" not in mime else data))
+            shown += [one for output in outputs for one in _rich(output)]
     return [tuple(_plain(part) if isinstance(part, str) else part for part in one) for one in shown]
+
+
+def _rich(output: Any) -> list[Any]:
+    kind = output.output_type
+    if kind == "error":
+        return [("error", output.ename, output.evalue)]
+    return [
+        (kind, mime, _pixels(data) if mime.startswith("image/") and "svg" not in mime else data)
+        for mime, data in sorted(output.data.items())
+    ]
 
 
 def _plain(text: str) -> str:

@@ -36,3 +36,11 @@ def notebook(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def is_alive(process: int) -> bool:
+    """True while a process runs; one that has ended and waits to be collected by its parent does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

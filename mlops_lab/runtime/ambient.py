@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cloudpickle
+
 from .store import digest
 
 # Set by Jupyter, by us, or by what runs around a kernel; never the notebook's own doing.
@@ -103,6 +105,8 @@ STATES: dict[str, State] = {
     "@pandas": State("pandas", _pandas_config, _set_pandas, roots=frozenset({"pandas", "seaborn"})),
     "@numpy.print": State("numpy", lambda: _numpy().get_printoptions(), lambda o: _numpy().set_printoptions(**o),
                           roots=frozenset({"numpy", "pandas"})),
+    "@numpy.err": State("numpy", lambda: _numpy().geterr(), lambda o: _numpy().seterr(**o),
+                        roots=frozenset({"numpy", "pandas"})),
 }  # fmt: skip
 
 
@@ -116,8 +120,12 @@ def read(name: str) -> tuple[str, bytes] | None:
     pickler.fast = True  # without a memo: equal states give equal bytes, whichever of their strings are one object
     try:
         pickler.dump(state.get())
-    except Exception:  # a library that moved its settings: then this state is not carried
-        return None
+    except Exception:
+        try:  # a function of the notebook as a setting, say
+            data = cloudpickle.dumps(state.get(), 5)
+        except Exception:  # a library that moved its settings: then this state is not carried
+            return None
+        return digest(data), data
     return digest(sink.getvalue()), sink.getvalue()
 
 

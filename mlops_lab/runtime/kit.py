@@ -12,6 +12,7 @@ file that its engine wrote:
     keep       variables to store if they were bound or changed (null: all)
     current    name -> [bundle, content]: the versions to start from; `def:KEY` for definitions, `@name` for states
     imports    name -> import statements, for what only a loaded function needs
+    configuration  [modules, code] to run when one of these modules is there once the inputs are
     seeded     true if the state of the random generators is passed on
     modules    modules that the step's own cells import
     result     file to write to
@@ -72,16 +73,17 @@ class Kit:
         started = time.perf_counter()
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
-        for name, version in self.current.items():
-            if name.startswith("@") and self._applies(name):
-                bundle = self._open(version[0])
-                ambient.write(name, bundle.part(bundle.header.stream).tobytes())
         for row in ambient.STATES.values():
             # What the step's own imports bring is there from the start, so that a change of it is seen.
             if row.module not in sys.modules and row.roots & set(self.order["modules"]):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(row.module)
         self.load()
+        self._configure()
+        for name, version in self.current.items():
+            if name.startswith("@") and self._applies(name):
+                bundle = self._open(version[0])
+                ambient.write(name, bundle.part(bundle.header.stream).tobytes())
         self._baseline(prelude)
         for name in ambient.STATES:
             if not ambient.STATES[name].random or self.order["seeded"]:
@@ -104,6 +106,15 @@ class Kit:
         self.wanted = sorted({*(everything if reads is None else reads), *replayed})
         for name in self.wanted:  # grows while functions tell what else they need
             self._load(name)
+
+    def _configure(self) -> None:
+        """Run the configuration of the cells above for modules that only came in with the inputs."""
+        if "matplotlib.figure" in sys.modules:
+            # Figures are shown by a formatter that exists once pyplot has chosen its backend.
+            importlib.import_module("matplotlib.pyplot").get_backend()
+        for modules, code in self.order["configuration"]:
+            if any(module in sys.modules for module in modules):
+                exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
 
     def _applies(self, name: str) -> bool:
         state = ambient.STATES.get(name)

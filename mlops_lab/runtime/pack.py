@@ -122,6 +122,9 @@ def pack_skeleton(space: Space, key: str) -> Packed:
         maker, arguments = _cp._dynamic_class_reduce(definition)[:2]
         if maker is _cp._make_skeleton_class:
             maker, arguments = _make_class, _class_arguments(definition)
+        elif maker is _cp._make_skeleton_enum:  # cloudpickle leaves the aliases of members out
+            members = {name: member.value for name, member in definition.__members__.items()}  # type: ignore[attr-defined]
+            arguments = (*arguments[:3], members, *arguments[4:])
         return _dump(space, (maker, arguments), {})
     packed = _dump(space, (_make_function, _function_arguments(definition)), {})
     packed.needs |= set(_cp._extract_code_globals(definition.__code__))
@@ -365,7 +368,7 @@ def _class_arguments(definition: type) -> tuple[Any, ...]:
 def _array(value: Any) -> Any:
     if not value.flags.writeable and not value.flags.forc:
         return _read_only, (value.copy(),)  # pickle copies it, and forgets that it can't be written to
-    if value.nbytes < IN_BAND and value.flags.owndata and value.flags.writeable:
+    if value.nbytes < IN_BAND and value.flags.owndata and value.flags.writeable and value.dtype.isnative:
         return value.__reduce__()  # a small array owns its memory again, as it did
     return NotImplemented
 

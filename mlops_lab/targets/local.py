@@ -412,7 +412,13 @@ class _Engine:
         parameters = {p.name: repr(given.get(p.name, p.default)) for p in stepnb.step_parameters(self.pipeline, planned)}
         return Recipe(
             cells={cell.number: cell.normalised for cell in step.cells},
-            prelude="\n".join([*(item.code for item in planned.prelude), *(cell.normalised for cell in setup)]),
+            prelude="\n".join(
+                [
+                    *(item.code for item in planned.prelude),
+                    *(code for _, code in planned.configuration),
+                    *(cell.normalised for cell in setup),
+                ]
+            ),
             parameters=parameters,
             packages=versions(imported_roots(trees), self.python),
             reads=None if planned.reads is None else sorted(planned.reads),
@@ -509,6 +515,7 @@ class _Engine:
             "keep": None if planned.keep is None else sorted(planned.keep),
             "current": {n: v for n, v in attempt.current.items() if not n.startswith("file:")},
             "imports": {n: [s] for n, s in values.items()} | {n: list(s) for n, s in planned.imports.items()},
+            "configuration": planned.configuration,
             "seeded": self.plan.seeded,
             "modules": sorted(imported_roots(cell.tree for cell in planned.step.cells)),
             "bound_in": dict(planned.bound_in),
