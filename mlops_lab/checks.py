@@ -106,8 +106,9 @@ def unknown_step(plan: Plan) -> Found:
                 yield _error(
                     "ML104", f"there is no step {name!r} to run after{did_you_mean(name, known)}.", fix, cell, name=name
                 )
+    groups = {step.step.group for step in plan.steps}
     for name in plan.pipeline.notebook.settings.steps:
-        if name not in known:
+        if name not in groups:  # the parts of a step share its settings
             message = f"the notebook's metadata has settings for a step {name!r} that doesn't exist{did_you_mean(name, known)}."
             yield _error("ML104", message, "Correct the name under mlops_lab.steps, or remove it.", name=name)
 
@@ -289,4 +290,7 @@ CHECKS: tuple[Callable[[Plan], Found], ...] = (
     opaque, setup_with_inputs, skipped_but_read, never_bound, no_steps, parameter_cell, bad_requests, parallel_draws,
 )  # fmt: skip
 
-RUNTIME_CODES = {"ML201": "a value that another step needs can't be passed on (raised while the pipeline runs)"}
+RUNTIME_CODES = {
+    "ML201": "a value that another step needs can't be passed on",
+    "ML202": "two steps used one file at once in the wrong order",
+}

@@ -24,6 +24,7 @@ _REFLECTION = frozenset({"globals", "locals", "vars", "dir", "exec", "eval", "ge
 _FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
 _HISTORY = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_SQL_TABLE = re.compile(r"\b(?:from|join|into|update)\s+([^\W\d]\w*)", re.IGNORECASE)
 # Line and cell magics by what they do. Those that run Python were opened up by `syntax.py`.
 _MAGIC_CONFIGURES = frozenset(
     "matplotlib config load_ext reload_ext autoreload precision env set_env pdb xmode colors autosave cd pylab "
@@ -105,9 +106,10 @@ def survey(trees: Iterable[ast.Module]) -> Survey:
             changed = mutation.touched(mutation.own_nodes(function), modules, stateful, parameters)
             parameters[function.name] = mutation.changed_parameters(function, changed)
     late = _late(nodes, modules, stateful, parameters)
-    texts = [tree for n in nodes if (tree := _code_text(n))]
-    inner = [n for n in (*nodes, *(n for t in texts for n in ast.walk(t))) if isinstance(n, (*FunctionNode, ast.ClassDef))]
-    late_names = frozenset[str]().union(*(free_names(n)[0] for n in inner))
+    everything = [n for tree in trees for n in ast.walk(tree)]
+    texts = [tree for n in everything if (tree := _code_text(n))]
+    inner = [n for n in (*everything, *(n for t in texts for n in ast.walk(t))) if isinstance(n, (*FunctionNode, ast.ClassDef))]
+    late_names = frozenset[str]().union(*(free_names(n)[0] | _named_in_texts(n) for n in inner))
     return Survey(late, _sharing(nodes, modules), parameters, modules, stateful, files.constants(trees), late_names)
 
 
@@ -129,7 +131,7 @@ def _late(nodes: list[ast.AST], modules: frozenset[str], stateful: frozenset[str
     for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             loads, stores = free_names(node)
-            loads |= _reflections(node)
+            loads |= _reflections(node) | _named_in_texts(node)
             changed: set[str] = set()
             for inner in ast.walk(node):
                 if isinstance(inner, FunctionNode):
@@ -142,6 +144,7 @@ def _late(nodes: list[ast.AST], modules: frozenset[str], stateful: frozenset[str
                 for name in mutation.roots(target):
                     if isinstance(node.value, ast.Lambda):
                         loads, stores = free_names(node.value)
+                        loads |= _named_in_texts(node.value)
                         direct[name] = Late(direct.get(name, Late()).loads | loads, frozenset(stores))
                     else:
                         carries.setdefault(name, set()).update(_carried(node.value))
@@ -177,6 +180,25 @@ def _reflections(node: ast.AST) -> set[str]:
     if isinstance(node, ast.Constant) and node.value == "__main__":
         found.add("__main__")
     return found
+
+
+def _named_in_texts(node: ast.AST) -> set[str]:
+    """Variables that texts name to whoever evaluates them: queries (`@limit`), formulas (`y ~ x`), SQL (`from frame`)."""
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            found |= _names_in_text(inner.value)
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in {"eval", "evaluate"}:
+            for argument in [*inner.args, *(k.value for k in inner.keywords)]:
+                for part in ast.walk(argument):
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                        found |= set(_IDENTIFIER.findall(part.value))
+    return found
+
+
+def _names_in_text(text: str) -> set[str]:
+    found = set(re.findall(r"@\s*([^\W\d]\w*)", text)) | set(_SQL_TABLE.findall(text))
+    return found | set(_IDENTIFIER.findall(text)) if "~" in text else found
 
 
 def _asks_for_main(node: ast.Compare) -> bool:
@@ -262,13 +284,14 @@ class _Flow(ast.NodeVisitor):
                 self.use(needed)
                 self._reflect(needed, line)
             self.late_stores |= late.stores
+            self.sure -= late.stores  # it may be deleted there
             self.late_touches |= late.touches
         self._reflect(name, line)
         if name not in self.sure and _HISTORY.fullmatch(name):
             self.history.append((line, name))
 
     def _reflect(self, name: str, line: int) -> None:
-        if name in _REFLECTION and name not in self.sure:
+        if name in _REFLECTION and (name not in self.sure or name == "get_ipython"):
             self.opaque.append(Opaque(line, name if name == "__main__" else f"{name}()"))
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -285,20 +308,31 @@ class _Flow(ast.NodeVisitor):
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
             self.load(node.target.id, node.lineno)
-        self.visit(node.value)
-        self.visit(node.target)
+            self.visit(node.value)
+            self.visit(node.target)
+        else:  # the parts of the target are evaluated before the value
+            self.visit(node.target)
+            self.visit(node.value)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self.visit(node.value)
         self.run(node.targets)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self.visit(node.annotation)
         if node.value:
             self.visit(node.value)
+        if node.value or not isinstance(node.target, ast.Name):
             self.visit(node.target)
-        elif not isinstance(node.target, ast.Name):
-            self.visit(node.target)
+        self.perhaps([node.annotation])
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        for key, value in zip(node.keys, node.values, strict=True):
+            self.run([*([key] if key else []), value])
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.slice, ast.Name) and node.slice.id == "__name__":
+            self._reflect("__main__", node.lineno)  # `sys.modules[__name__]`
+        self.generic_visit(node)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self.visit(node.value)
@@ -306,7 +340,7 @@ class _Flow(ast.NodeVisitor):
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         self.sure |= set(bound_by(node))
-        if any(alias.name == "__main__" for alias in node.names):
+        if getattr(node, "module", "") == "__main__" or any(alias.name == "__main__" for alias in node.names):
             self.opaque.append(Opaque(node.lineno, "__main__"))
 
     visit_ImportFrom = visit_Import
@@ -325,10 +359,12 @@ class _Flow(ast.NodeVisitor):
     def perhaps(self, *bodies: Iterable[ast.AST]) -> None:
         """Run bodies of which none may happen: nothing is sure afterwards that wasn't before."""
         before = set(self.sure)
+        ends = [before]
         for body in bodies:
             self.sure = set(before)
             self.run(body)
-        self.sure = before
+            ends.append(self.sure)
+        self.sure = set.intersection(*ends)  # what a body may have deleted is not sure either
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
@@ -345,8 +381,11 @@ class _Flow(ast.NodeVisitor):
         self.sure = before
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        if node.value == "__main__":
+        if node.value == "__main__" or (isinstance(node.value, str) and "import" in node.value and "__main__" in node.value):
             self._reflect("__main__", node.lineno)
+        if isinstance(node.value, str):
+            for name in _names_in_text(node.value):
+                self.use(name)
 
     def visit_Compare(self, node: ast.Compare) -> None:
         if _asks_for_main(node):
@@ -371,6 +410,7 @@ class _Flow(ast.NodeVisitor):
     def visit_Try(self, node: ast.Try) -> None:
         before = set(self.sure)
         self.run([*node.body, *node.orelse])
+        ends = [self.sure]
         for handler in node.handlers:
             self.sure = set(before)
             if handler.type:
@@ -380,7 +420,8 @@ class _Flow(ast.NodeVisitor):
                 self.need.add(handler.name)
                 self.sure.add(handler.name)
             self.run(handler.body)
-        self.sure = set(before)
+            ends.append(self.sure)
+        self.sure = set.intersection(before, *ends)
         self.run(node.finalbody)
         self.sure = self.sure - {handler.name for handler in node.handlers if handler.name}
 
@@ -400,19 +441,22 @@ class _Flow(ast.NodeVisitor):
                 self.visit(item.optional_vars)
         self.run(node.body)
         # A context manager may swallow an exception and so cut its body short.
-        self.sure = before
+        self.sure = before & self.sure
 
     visit_AsyncWith = visit_With
 
     def visit_Match(self, node: ast.Match) -> None:
         self.visit(node.subject)
-        self.perhaps(*([case.pattern, *([case.guard] if case.guard else []), *case.body] for case in node.cases))
-
-    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar | ast.MatchMapping) -> None:
-        self.sure |= set(bound_by(node))
-        self.generic_visit(node)
-
-    visit_MatchStar = visit_MatchMapping = visit_MatchAs
+        before = set(self.sure)
+        ends = [before]
+        for case in node.cases:
+            self.sure = set(before)
+            self.visit(case.pattern)
+            # Names are bound once the whole pattern has matched.
+            self.sure |= {name for part in ast.walk(case.pattern) for name in bound_by(part)}
+            self.run([*([case.guard] if case.guard else []), *case.body])
+            ends.append(self.sure)
+        self.sure = set.intersection(*ends)
 
     # -- scopes --------------------------------------------------------------------------------------------------
 
@@ -432,10 +476,12 @@ class _Flow(ast.NodeVisitor):
             # The body runs now; the bodies of its methods run when they are called.
             for statement in node.body:
                 if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    if statement.decorator_list:
+                        self._scope(statement)  # the decorator may call it
                     self.run(evaluated_here(statement))
                 else:
                     loads, stores = module_names([statement])
-                    for name in loads | stores:
+                    for name in loads | stores | _named_in_texts(statement):
                         self.load(name, statement.lineno)
         self.sure.add(node.name)
 
@@ -464,7 +510,7 @@ class _Flow(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _attribute(self, node: ast.Attribute) -> None:
-        if node.attr in _FRAMES:
+        if node.attr in _FRAMES or node.attr == "get_ipython":
             self.opaque.append(Opaque(node.lineno, f"{node.attr}()"))
         if (isinstance(node.value, ast.Name) and node.value.id == "random") or node.attr == "random":
             self.draws = True
@@ -498,8 +544,8 @@ class _Flow(ast.NodeVisitor):
                 self.use(defined)
         if bare and name in {"exec", "eval"} and isinstance(text, str) and len(node.args) == 1:
             try:
-                inner = ast.parse(text)
-            except SyntaxError:
+                inner = ast.parse(text.lstrip(" \t") if name == "eval" else text)
+            except (SyntaxError, ValueError):
                 return True
             loads, stores = module_names(inner.body)
             for used in loads | stores:
@@ -508,40 +554,34 @@ class _Flow(ast.NodeVisitor):
             return True
         if bare and name in {"vars", "dir"} and node.args:
             return True
-        if not bare and name in {"query", "eval"} and isinstance(node.func, ast.Attribute) and node.args:
-            self._expression_text(node, ast.unparse(node.args[0]) if text is None else str(text), text is None)
-        for argument in [*node.args, *(k.value for k in node.keywords)]:
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and "~" in argument.value:
-                for word in _IDENTIFIER.findall(argument.value):  # a formula is evaluated among the caller's variables
-                    self.use(word)
+        if isinstance(node.func, ast.Attribute) and name in {"query", "eval", "evaluate"}:
+            expression = next(iter(node.args), next((k.value for k in node.keywords if k.arg in {"expr", "ex"}), None))
+            if expression is not None and not isinstance(expression, (ast.Constant, ast.JoinedStr)):
+                what = f"{ast.unparse(node.func)}() of a text that is made when it runs"
+                self.opaque.append(Opaque(node.lineno, what))
+        for word in _named_in_texts(node):
+            self.use(word)
         return False
-
-    def _expression_text(self, node: ast.Call, text: str, unknown: bool) -> None:
-        """`df.query("u > @limit")` and `pd.eval("a + b")` read variables by name."""
-        if unknown and not isinstance(node.args[0], ast.JoinedStr):
-            self.opaque.append(Opaque(node.lineno, f"{ast.unparse(node.func)}() of a text that is made when it runs"))
-        for word in re.findall(r"@\s*([^\W\d]\w*)", text):
-            self.load(word, node.lineno)
-        if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) and node.func.value.id == "pd":
-            for word in _IDENTIFIER.findall(text):
-                self.load(word, node.lineno)
 
     def _magic(self, node: ast.Call, method: str, arguments: list[str | None]) -> None:
         name = arguments[0] if arguments else None
         rest = " ".join(a or "" for a in arguments[1:])
+        # IPython expands {expression} and $name in what it hands to a magic or to the shell.
+        expanded = " ".join(a or "" for a in (arguments[:2] if method == "run_cell_magic" else arguments))
+        for word in re.findall(r"\{([^{}]+)\}", expanded):
+            for used in _IDENTIFIER.findall(word):
+                self.load(used, node.lineno)
+        for used in re.findall(r"\$\{?([^\W\d]\w*)", expanded):
+            self.use(used)
         if method in {"system", "getoutput", "getoutput_detail"} or name in _MAGIC_SHELL:
-            for word in re.findall(r"\{([^{}]+)\}", " ".join(a or "" for a in arguments)):
-                for used in _IDENTIFIER.findall(word):
-                    self.load(used, node.lineno)
-            for used in re.findall(r"\$\{?([^\W\d]\w*)", " ".join(a or "" for a in arguments)):
-                self.use(used)
             self.reads_files.add(files.UNKNOWN)
             self.writes_files.add(files.UNKNOWN)
             match = re.search(r"--out[ =]([^\W\d]\w*)", rest)
             if match:
                 self.extra_stores.add(match[1])
         elif name in {"writefile", "file"}:
-            self.writes_files.add(rest.split()[0] if rest.split() else files.UNKNOWN)
+            words = [word for word in (arguments[1] or "").split() if not word.startswith("-")] if arguments[1:] else []
+            self.writes_files.add(words[0] if words else files.UNKNOWN)
         elif name in _MAGIC_LOOKS:
             if name in {"who", "whos", "who_ls"}:
                 self.opaque.append(Opaque(node.lineno, f"%{name}"))

@@ -208,8 +208,11 @@ class EventLog:
             written = os.write(self._file, line)
             if written < len(line):
                 raise OSError(28, "No space left on device", str(self.path))
-            for listener in self.listeners:
-                listener(event)
+            for listener in list(self.listeners):
+                try:
+                    listener(event)
+                except Exception:  # who looks on (a closed terminal, say) must not disturb the run
+                    self.listeners.remove(listener)
 
     def close(self) -> None:
         os.close(self._file)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 UNKNOWN = "?"
@@ -97,7 +98,7 @@ def touched_by(call: ast.Call, known: Mapping[str, str]) -> tuple[str, str] | No
                 return None  # list.copy, str.replace, json.dump to an open file, ...
             if path is None or (common and folded == UNKNOWN):
                 return None
-            return None if "://" in folded else (kind, folded)
+            return None if re.match(r"\w+:/", folded) else (kind, folded)
     return None
 
 

@@ -156,6 +156,8 @@ def from_node(node: NotebookNode, path: str | Path) -> Notebook:
     _require_python(node, path)
     cells: list[Cell] = []
     for index, raw in enumerate(node.cells):
+        if not isinstance(raw.get("source"), str) or "cell_type" not in raw:
+            raise NotebookError(f"{path} is not a valid notebook: its cell {index + 1} has no source or no type.")
         if raw.cell_type != "code" or not raw.source.strip():
             continue  # an empty cell runs nothing and takes no execution count
         tree, issue = (ast.Module([], []), None) if is_ours(raw.source) else parse(raw.source)

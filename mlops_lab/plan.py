@@ -14,8 +14,10 @@ from functools import cached_property
 
 from mlops_lab.effects import Effects, Survey, effects_of, sharing, survey
 from mlops_lab.files import UNKNOWN
+from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, is_replayable, items_in, left_over, replay, setup_before
+from mlops_lab.scopes import module_names
 
 
 @dataclass(frozen=True, order=True)
@@ -153,6 +155,11 @@ def make_plan(pipeline: Pipeline) -> Plan:
         effects[step.name] = effects_of([s for cell in step.cells for s in cell.tree.body], here)
     items = [item for cell in cells for item in items_in(cell) if is_replayable(item, imported)]
     read_anywhere = frozenset().union(*(e.reads for e in effects.values()), known.late_names) | _loaded(cells)
+    # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
+    stars = any(item.binds & {"*"} for item in items)
+    stores = [module_names(cell.tree.body)[1] for cell in cells]
+    certain = not stars and not any(e.opaque for e in effects.values())
+    bound = frozenset[str]().union(*stores, *(e.may_bind for e in effects.values())) if certain else None
     steps = []
     for position, step in enumerate(pipeline.steps):
         own = effects[step.name]
@@ -160,7 +167,10 @@ def make_plan(pipeline: Pipeline) -> Plan:
         earlier = [i for i in items if i.cell.number < step.first and i.cell.number not in in_setup]
         needed = own.reads | own.may_bind | known.late_names if own.opaque else own.reads
         later = [effects[s.name] for s in pipeline.steps[position + 1 :]]
-        opaque_later = any(e.opaque for e in later)
+        keep = None
+        if not any(e.opaque for e in later):
+            keep = (frozenset[str]().union(*(e.reads for e in later)) | known.late_names) - imported
+            keep = keep if bound is None else keep & bound
         prelude = replay(earlier, needed, read_anywhere, step.cells)
         imports: dict[str, tuple[str, ...]] = {}
         for item in earlier:
@@ -171,7 +181,7 @@ def make_plan(pipeline: Pipeline) -> Plan:
                 step,
                 own,
                 reads=None if own.opaque else own.reads - imported,
-                keep=None if opaque_later else (frozenset().union(*(e.reads for e in later)) | known.late_names) - imported,
+                keep=keep,
                 prelude=tuple(prelude),
                 configuration=tuple(left_over(earlier, prelude)),
                 imports=imports,
@@ -182,10 +192,8 @@ def make_plan(pipeline: Pipeline) -> Plan:
     return replace(plan, edges=_edges(plan))
 
 
-def _loaded(cells: Iterable[object]) -> frozenset[str]:
-    from mlops_lab.scopes import module_names
-
-    return frozenset().union(*(module_names(cell.tree.body)[0] for cell in cells))  # type: ignore[attr-defined]
+def _loaded(cells: Iterable[Cell]) -> frozenset[str]:
+    return frozenset[str]().union(*(module_names(cell.tree.body)[0] for cell in cells))
 
 
 def _bound_in(step: Step, known: Survey) -> dict[str, int]:

@@ -135,8 +135,14 @@ class ResultStore:
         assert result.recipe is not None
         result.made = time.time()
         data = msgspec.json.encode(result)
-        self._write(self.folder / result.recipe.digest / f"{time.time_ns()}-{result.run}.json", data)
+        self._write(self.folder / result.recipe.digest / f"{int(result.made * 1e6)}-{result.run}-{result.step}.json", data)
         self._write(self._last(notebook, result.step), data)
+
+    def discard(self, result: Result) -> None:
+        """Forget a result that turned out not to be trusted."""
+        if result.recipe is not None:
+            name = f"{int(result.made * 1e6)}-{result.run}-{result.step}.json"
+            (self.folder / result.recipe.digest / name).unlink(missing_ok=True)
 
     def find(self, recipe: Recipe, current: Mapping[str, Version], keep: list[str] | None,
              of_runs: Collection[str] = ()) -> Result | None:  # fmt: skip

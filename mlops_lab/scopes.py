@@ -102,6 +102,10 @@ def _collect(scope: ast.AST, enclosing: frozenset[str], loads: set[str], stores:
     nodes = [n for part in body for n in walk_scope(part)]
     declared = {name for n in nodes if isinstance(n, ast.Global) for name in n.names}
     bound = {name for n in nodes for name in bound_by(n)}
+    if isinstance(scope, FunctionNode):
+        # `:=` in a comprehension binds in the function around it.
+        inner = [c for n in nodes if isinstance(n, Comprehension) for c in ast.walk(n)]
+        bound |= {n.target.id for n in inner if isinstance(n, ast.NamedExpr)}
     walrus = set()
     if isinstance(scope, Comprehension):
         # `:=` inside a comprehension binds in the scope around it.

@@ -66,7 +66,7 @@ def _parse_ipython(source: str) -> ast.Module:
         return _parse_cell_magic(match[1], match[2].strip(), "\n" * (first + 1) + "".join(lines[first + 1 :]), source)
     from IPython.core.inputtransformer2 import TransformerManager
 
-    tree = ast.parse(TransformerManager().transform_cell(source))
+    tree = ast.parse("\n" * first + TransformerManager().transform_cell(source))  # it drops the blank lines above
     expanded: ast.Module = ast.fix_missing_locations(_Expand().visit(tree))
     return expanded
 
@@ -86,7 +86,8 @@ def _parse_cell_magic(name: str, arguments: str, body: str, source: str) -> ast.
             tree.body += binding.body
         return tree
     if name == "timeit":
-        return _isolated(_parse_python(body))
+        setup = re.sub(r"^(?:-[nr]\s*\d+\s*|-\w+\s*)*", "", arguments)  # the magic's own line prepares
+        return _isolated(_parse_python(setup + body if setup else body))
     from IPython.core.inputtransformer2 import TransformerManager
 
     whole: ast.Module = ast.parse(TransformerManager().transform_cell(source))
@@ -114,7 +115,7 @@ class _Expand(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST | list[ast.stmt]:
         magic = line_magic(node.value)
         if magic and magic[0] in _TIMING | {"timeit"}:
-            code = re.sub(r"^(?:-\w+(?:\s*\d+|\s+[\w.]+)?\s+)*", "", magic[1])
+            code = re.sub(r"^(?:-[nrlTDs]\s*\S+\s+|-\w+\s+)*", "", magic[1])
             try:
                 tree = ast.parse(code)
             except SyntaxError:

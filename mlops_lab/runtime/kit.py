@@ -104,6 +104,9 @@ class Kit:
         # What the prelude bound may have a newer version, which the step might see or replace.
         replayed = [n for n in self.names if n in self.current]
         self.wanted = sorted({*(everything if reads is None else reads), *replayed})
+        for name, value in self.names.items():
+            if name not in self.current and not isinstance(value, types.ModuleType) and not _IPYTHONS_OWN.fullmatch(name):
+                self.inputs[name] = None  # bound by the prelude as long as no step above binds it
         for name in self.wanted:  # grows while functions tell what else they need
             self._load(name)
 
@@ -267,7 +270,9 @@ class Kit:
         self._report(
             {
                 "outputs": outputs,
-                "files_read": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.read)},
+                "files_read": {
+                    p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.read | self._local_modules())
+                },
                 "files_written": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.written)},
                 "late_states": [n for n in ambient.STATES if n not in self.states and ambient.read(n)],
                 "seconds": self.seconds,
@@ -345,6 +350,13 @@ class Kit:
                 continue
             outputs[name] = {"version": [bundle, bundle], "type": self._type(name), "bytes": size,
                              "preview": _preview(value), "unread": True}  # fmt: skip
+
+    def _local_modules(self) -> set[str]:
+        """Source files of imported modules that lie beside the notebook: they are part of what the step depends on."""
+        folder = os.path.realpath(self.order["folder"]) + os.sep
+        paths = {os.path.realpath(f) for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None))}
+        inside = {p[len(folder) :] for p in paths if p.startswith(folder) and p.endswith(".py")}
+        return {p for p in inside if "site-packages" not in p and not p.startswith(".") and "mlops_lab" not in p}
 
     def _metrics(self) -> dict[str, float]:
         found = {}

@@ -61,6 +61,7 @@ class _Attempt:
     number: int
     current: dict[str, Version]
     recipe: Recipe
+    ended: float = 0.0
     started: float = field(default_factory=time.monotonic)
     process: int | None = None
     ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it
@@ -80,8 +81,10 @@ class _Task:
     last_outputs: frozenset[str] = frozenset()
     last_inputs: frozenset[str] = frozenset()
     made_from: dict[str, Version] | None = None
+    taken: list[tuple[_Attempt, Result]] = field(default_factory=list)
     committed: bool = False
     skipped: str = ""
+    looked: bool = False
     not_before: float = 0.0
 
     @property
@@ -158,7 +161,8 @@ class _Engine:
             if task.name not in selection.needed:
                 task.skipped = "not selected"
         self.results = ResultStore(home.results, self.notebook.folder, lambda b: (home.bundles / b[:2] / b).exists())
-        self.workers = options.workers or len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.workers = options.workers or cores
         self.done: queue.Queue[tuple[_Task, _Attempt, Result]] = queue.Queue()
         self.fatal: BaseException | None = None
         self.cancelled = False
@@ -233,7 +237,7 @@ class _Engine:
     def _status(self) -> str:
         if self.cancelled:
             return "cancelled"
-        statuses = {task.result.status for task in self.tasks if task.result}
+        statuses = {task.result.status for task in self.tasks if task.result and not task.skipped}
         return "failed" if "failed" in statuses else "rejected" if "rejected" in statuses else "done"
 
     def emit(self, event: ev.AnyEvent) -> None:
@@ -288,6 +292,10 @@ class _Engine:
         unsettled: list[_Task] = []
         for task in self.tasks:
             if task.skipped:
+                if task.skipped == "not selected" and not unsettled:
+                    self._left_out(task, current)
+                    if task.result:
+                        apply_outputs(current, task.result)
                 continue
             because = self._blocked_by(task)
             if because and not task.attempt:
@@ -305,6 +313,7 @@ class _Engine:
                 sure = task.committed or task.made_from == current
                 stale = None if sure else stale_input(task.result, current)
                 if stale:
+                    self._tell_written_twice(task)
                     self.emit(ev.StepOvertaken(step=task.name, attempt=task.result.attempt, because=f"{stale} changed"))
                     task.result = None
             if not task.result and not waits and task.not_before <= time.monotonic():
@@ -319,6 +328,23 @@ class _Engine:
                 continue
             unsettled.append(task)
         return bool(unsettled)
+
+    def _tell_written_twice(self, task: _Task) -> None:
+        written = sorted(task.result.files_written) if task.result else []
+        if written and task.result and task.result.run == self.folder.id:
+            text = f"the step runs twice and writes {', '.join(written[:3])} both times; what it appends is there twice"
+            self.emit(ev.Message(level="warning", step=task.name, text=text))
+
+    def _left_out(self, task: _Task, current: dict[str, Version]) -> None:
+        """A step that was not selected may still have changed what the steps below read: its stored result tells."""
+        if task.looked or not any(not t.skipped for t in self.tasks[self.tasks.index(task) :]):
+            return
+        task.looked = True
+        keep = None if task.planned.keep is None else sorted(task.planned.keep)
+        task.result = self.results.find(self._recipe(task.planned), current, keep)
+        if task.result is None:
+            text = "it was left out and has no stored result; the steps below run as if it changed nothing that they read"
+            self.emit(ev.Message(level="warning", step=task.name, text=text))
 
     def _blocked_by(self, task: _Task) -> str:
         """Why the step can't run any more: a step that it depends on failed, or won't run for such a reason."""
@@ -402,7 +428,9 @@ class _Engine:
         task.attempt = attempt
         executed = self.folder.attempt(task.name, attempt.number) / "executed.ipynb"
         self.emit(ev.StepStarted(step=task.name, attempt=attempt.number, reason=reason, notebook=str(executed)))
-        self.pool.submit(self._execute, task, attempt, executed)
+        # All analysis happens in this thread: the interpreter's parser is not safe to use from several (CPython 3.11).
+        order, node = self._order(task, attempt, executed.parent), stepnb.build(self.pipeline, task.planned)
+        self.pool.submit(self._execute, task, attempt, executed, order, node)
 
     def _recipe(self, planned: StepPlan) -> Recipe:
         step = planned.step
@@ -429,13 +457,13 @@ class _Engine:
 
     # -- an attempt ----------------------------------------------------------------------------------------------
 
-    def _execute(self, task: _Task, attempt: _Attempt, executed: Path) -> None:
+    def _execute(self, task: _Task, attempt: _Attempt, executed: Path, order: dict[str, Any], node: Any) -> None:
         """Run one attempt, in a thread; its result goes to `done`, whatever happens."""
         result = Result(
             task.name, self.folder.id, attempt.number, "failed", 0.0, {}, notebook=str(executed), recipe=attempt.recipe
         )
         try:
-            self._run_notebook(task, attempt, executed, result)
+            self._run_notebook(task, attempt, executed, result, order, node)
         except OSError as error:
             text = f"can't write the step's files in {executed.parent}: {error.strerror or error}"
             result.failure = ev.Failure(kind="error", message=text)
@@ -445,17 +473,18 @@ class _Engine:
         result.seconds = time.monotonic() - attempt.started
         self.done.put((task, attempt, result))
 
-    def _run_notebook(self, task: _Task, attempt: _Attempt, executed: Path, result: Result) -> None:
+    def _run_notebook(self, task: _Task, attempt: _Attempt, executed: Path, result: Result, order: dict[str, Any],
+                      node: Any) -> None:  # fmt: skip
         import nbformat
 
         from mlops_lab.runtime.execute import execute, kill
 
         folder = executed.parent
         folder.mkdir(parents=True)
-        order = folder / "order.json"
-        order.write_text(json.dumps(self._order(task, attempt, folder)), encoding="utf-8")
+        order_path = folder / "order.json"
+        order_path.write_text(json.dumps(order), encoding="utf-8")
         source = folder / "notebook.ipynb"
-        nbformat.write(stepnb.build(self.pipeline, task.planned), source)
+        nbformat.write(node, source)
 
         def report(kind: str, **fields: Any) -> None:
             if kind == "kernel_started":
@@ -478,7 +507,7 @@ class _Engine:
             parameters=stepnb.injected(self.pipeline, task.planned, self.options.parameters),
             kernel=self.notebook.kernel_name,
             folder=str(self.notebook.folder),
-            environment=self._environment(task, attempt, order),
+            environment=self._environment(task, attempt, order_path),
             report=report,
         )
         kill(attempt.process)  # what the step's cells started in the background ends with it
@@ -495,6 +524,8 @@ class _Engine:
             result.failure = _failure(outcome, attempt)
             rejected = task.planned.step.gate and outcome.name == "AssertionError"
             result.status = "rejected" if rejected else "failed"
+            if rejected:
+                result.failure.kind = "rejected"
         elif "outputs" not in json.loads(written.read_text(encoding="utf-8")):
             result.failure = ev.Failure(kind="error", message="the step ended without storing its outputs")
         else:
@@ -546,6 +577,8 @@ class _Engine:
     def _take(self, task: _Task, attempt: _Attempt, result: Result) -> None:
         """An attempt ended: report it, file its result, or see to it that it is tried again."""
         task.attempt = None
+        attempt.ended = time.monotonic()
+        task.taken.append((attempt, result))
         task.last_outputs, task.last_inputs = frozenset(result.outputs), frozenset(result.inputs)
         task.made_from = attempt.current
         if attempt.ended_by == "overtaken" and result.status != "done":
@@ -557,6 +590,8 @@ class _Engine:
             cell = result.failure.cell if result.failure else 0
             result.failure = ev.Failure(kind=attempt.ended_by, message=message, cell=cell)
             result.status = "failed" if attempt.ended_by == "timeout" else "cancelled"
+        if result.status == "done":
+            self._refuse_file_conflict(task, attempt, result)
         retry_in = None
         settings = task.planned.step.settings
         if result.status == "failed" and result.failure and result.failure.kind in _RETRYABLE and task.tries < settings.retries:
@@ -584,6 +619,32 @@ class _Engine:
             task.result = result
         elif result.status == "cancelled":
             task.skipped = "cancelled"
+
+    def _refuse_file_conflict(self, task: _Task, attempt: _Attempt, result: Result) -> None:
+        """Fail a step when it and another one used a file at once in the wrong order: files have no versions to go back to."""
+        place = self.tasks.index(task)
+        for other in self.tasks:
+            for known, before in other.taken:
+                if other is task or known is attempt:
+                    continue
+                above = other if self.tasks.index(other) < place else task
+                (first, early), (second, late) = (
+                    ((known, before), (attempt, result)) if above is other else ((attempt, result), (known, before))
+                )
+                used = set(early.files_read) | set(early.files_written)
+                shared = sorted(used & set(late.files_written))
+                if shared and second.started < first.ended:
+                    below = task if above is other else other
+                    self.results.discard(before)
+                    result.status = "failed"
+                    result.failure = ev.Failure(
+                        kind="refused",
+                        code="ML202",
+                        message=f"ML202: step {below.name!r} wrote the file {shared[0]} while step {above.name!r}, which stands "
+                        f"above it and uses that file too, was not done. Restore the file, tag {below.name!r} with "
+                        f"after:{above.name}, and run again.",
+                    )
+                    return
 
 
 _PHASES = {
