@@ -221,7 +221,7 @@ def test_a_full_disk_gives_one_message_and_no_half_value(notebook, tmp_path, mon
         assert "Traceback (most recent call last)" not in err
         store = small / "store" / "bundles"
         assert not [p for p in store.rglob("*") if p.is_file()]
-        assert not [p for p in store.rglob(".new-*")]
+        assert not list(store.rglob(".new-*"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

@@ -496,8 +496,8 @@ class _Program:
             return r.choice([self.name(), str(r.randrange(3))])
         u = r.choice("uv")
         return r.choice([
-            lambda: f"({e()} + {e()})", lambda: f"({self.name()} := {e()})", lambda: f"({e()} if {e()} else {e()})",
-            lambda: f"({e()} and {e()})", lambda: f"({e()} or {e()})", lambda: f"({e()} < {e()} < {e()})",
+            lambda: f"({e()} + {e()})", lambda: f"({self.name()} := {e()})", lambda: f"({e()} if {e()} % 2 else {e()})",
+            lambda: f"({e()} % 2 and {e()})", lambda: f"({e()} % 2 or {e()})", lambda: f"({e()} < {e()} % 3 < {e()})",
             lambda: f"sum([{e()} for {u} in range({e()} % 3)])", lambda: f"sum({u} + {e()} for {u} in [{e()}] if {e()})",
             lambda: f"(lambda {self.name()}, k={e()}: {e()} + k)({e()})", lambda: f"len({{{e()}: {e()}, {e()}: {e()}}})",
             lambda: f"[{e()}, {e()}][0]", lambda: f"len(f'{{{e()}}}{{{e()}}}')", lambda: f"{r.choice(_FUNCTIONS)}({e()})",
@@ -525,10 +525,10 @@ class _Program:
             return r.choice(simple)()
         inside = self.inside
         return r.choice([
-            lambda: inside(f"if {e()}:", depth, in_loop),
-            lambda: inside(f"if {e()}:", depth, in_loop) + inside("else:", depth, in_loop),
+            lambda: inside(f"if {e()} % 2:", depth, in_loop),
+            lambda: inside(f"if {e()} % 2:", depth, in_loop) + inside("else:", depth, in_loop),
             lambda: inside(f"for {n()} in range({e()} % 3):", depth, True) + (inside("else:", depth) if r.random() < 0.3 else []),
-            lambda: inside(f"while spend() and {e()}:", depth, True) + (inside("else:", depth) if r.random() < 0.3 else []),
+            lambda: inside(f"while spend() and {e()} % 2:", depth, True) + (inside("else:", depth) if r.random() < 0.3 else []),
             lambda: inside("try:", depth) + inside(f"except Exception{r.choice(['', ' as ' + n()])}:", depth)
             + (inside("else:", depth) if r.random() < 0.3 else []) + (inside("finally:", depth) if r.random() < 0.3 else []),
             lambda: inside("try:", depth) + inside("finally:", depth),
@@ -587,7 +587,12 @@ def _run(source: str, variables: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _plain(variables: dict[str, Any]) -> dict[str, Any]:
-    return {n: v if isinstance(v, (int, list)) else getattr(v, "__name__", type(v).__name__) for n, v in variables.items()}
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return value if isinstance(value, int) else getattr(value, "__name__", type(value).__name__)
+
+    return {name: plain(value) for name, value in variables.items()}
 
 
 @st.composite

@@ -640,8 +640,8 @@ class _Engine:
                     result.failure = ev.Failure(
                         kind="refused",
                         code="ML202",
-                        message=f"ML202: step {below.name!r} wrote the file {shared[0]} while step {above.name!r}, which stands "
-                        f"above it and uses that file too, was not done. Restore the file, tag {below.name!r} with "
+                        message=f"ML202: step {below.name!r} wrote the file {shared[0]} while step {above.name!r}, which "
+                        f"stands above it and uses that file too, was not done. Restore the file, tag {below.name!r} with "
                         f"after:{above.name}, and run again.",
                     )
                     return
