@@ -192,7 +192,13 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._seq = sum(1 for _ in read_events(path))
+        self._seq = 0
+        if path.exists():  # go on behind the last whole line; a crash may have cut one short
+            content = path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < len(content):
+                os.truncate(path, len(whole))
+            self._seq = whole.count(b"\n")
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self.listeners: list[Any] = []
 

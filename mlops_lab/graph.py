@@ -16,9 +16,9 @@ def mermaid(plan: Plan) -> str:
     lines = ["flowchart TD"]
     for step in plan.steps:
         shape = '{{"%s"}}' if step.step.gate else '["%s"]'
-        lines.append(f"    {ids[step.name]}{shape % step.name}")
+        lines.append(f"    {ids[step.name]}{shape % _quoted(step.name)}")
     for edge in plan.edges:
-        label = _short(edge.label).replace('"', "'").replace("|", "/")
+        label = _quoted(_short(edge.label))
         lines.append(f'    {ids[edge.source]} -->|"{label}"| {ids[edge.target]}')
     return "\n".join(lines) + "\n"
 
@@ -65,6 +65,10 @@ def svg(plan: Plan) -> str:
             f'<text class="cells" x="{x + _WIDTH / 2:.1f}" y="{y + 36:.1f}" text-anchor="middle">{kind}{cells}</text>',
         ]
     return "\n".join([*parts, "</svg>\n"])
+
+
+def _quoted(text: str) -> str:
+    return text.replace('"', "'").replace("|", "/")
 
 
 def _short(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -121,12 +122,9 @@ def test_threads_may_write_at_once(path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_an_os_error() -> None:
-    log = EventLog.__new__(EventLog)
-    EventLog.__init__(log, Path("/dev/null"))
+def test_a_full_disk_is_an_os_error(path: Path) -> None:
+    log = EventLog(path)
     log.close()
-    import os
-
     log._file = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(OSError, match="No space left"):
         log.append(Message(text="x"))
