@@ -144,11 +144,14 @@ def _status(step: runstate.StepState) -> str:
     return step.status
 
 
+_PLAIN_REASONS = {"", "never run", "the cache is off", "asked for"}
+
+
 def _detail(step: runstate.StepState) -> str:
     parts = []
     if step.overtaken:
         parts.append(f"ran again {step.overtaken} times" if step.overtaken > 1 else "ran again: its inputs had changed")
-    elif step.status in ("running", "done") and step.reason:
+    elif step.status in ("running", "done") and step.reason not in _PLAIN_REASONS:
         parts.append(step.reason)
     if step.status == "skipped":
         parts.append(step.reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -29,7 +30,10 @@ def default_uri(folder: Path) -> str:
 def ui_command(folder: Path) -> str:
     """The command line that shows the runs of a notebook's folder."""
     uri = default_uri(folder)
-    return f"open {uri}" if uri.startswith(("http:", "https:")) else f"mlflow ui --backend-store-uri {uri}"
+    if uri.startswith(("http:", "https:")):
+        return f"open {uri}"
+    command = "mlflow" if shutil.which("mlflow") else os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    return f"{command} ui --backend-store-uri {uri}"
 
 
 class Tracker:
