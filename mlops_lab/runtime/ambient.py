@@ -63,7 +63,7 @@ def _set_mpl(wanted: Any) -> None:
 def _pandas_config() -> Any:
     from pandas._config import config
 
-    return config._global_config  # type: ignore[attr-defined]
+    return vars(config)["_global_config"]
 
 
 def _set_pandas(wanted: Any, into: Any = None) -> None:
