@@ -30,7 +30,7 @@ demo: .make/venv
 	@$(BIN)/mlops-lab run examples/heart-disease.ipynb --no-cache
 
 lab: .make/venv
-	@cd examples && $(abspath $(BIN))/jupyter lab
+	@cd examples && $(abspath $(BIN))/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 check: .make/dev
 	$(BIN)/ruff format --check mlops_lab tests benchmarks examples

@@ -164,8 +164,29 @@ def hidden_history(plan: Plan) -> Found:
     for step in plan.steps:
         for cell in step.step.cells:
             for line, name in plan.cell_effects[cell.number].history:
+                if _made_here(step.step.cells, cell, name):
+                    continue
                 message = f"{name} is the result or the text of a cell run before; another step doesn't have it."
                 yield _error("ML108", message, "Give the value a name where it is made, and use the name.", cell, line, name)
+
+
+def _made_here(cells: tuple[Cell, ...], reader: Cell, name: str) -> bool:
+    """True if an earlier cell of the same step leaves the result that a name of IPython's history means."""
+    earlier = {c.number for c in cells if c.number < reader.number}
+    if name == "_":
+        # Should that cell show nothing after all, the name isn't there: an error, not another value.
+        return any(c.tree.body and isinstance(c.tree.body[-1], ast.Expr) for c in cells if c.number in earlier)
+    if name[1:].isdigit():
+        return int(name[1:]) in earlier
+    if name != "Out":
+        return False
+    uses = [n for n in ast.walk(reader.tree) if isinstance(n, ast.Name) and n.id == "Out"]
+    keys = [
+        n.slice.value
+        for n in ast.walk(reader.tree)
+        if isinstance(n, ast.Subscript) and n.value in uses and isinstance(n.slice, ast.Constant)
+    ]
+    return len(keys) == len(uses) and set(keys) <= earlier
 
 
 def opaque(plan: Plan) -> Found:
@@ -226,7 +247,8 @@ def never_bound(plan: Plan) -> Found:
             effects = plan.cell_effects[cell.number]
             direct = {n.id: n.lineno for n in ast.walk(cell.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
             guarded = any(isinstance(n, ast.Try) for n in ast.walk(cell.tree))
-            for name in sorted(effects.reads - bound - effects.may_bind):
+            history = {name for _, name in effects.history}
+            for name in sorted(effects.reads - bound - effects.may_bind - history):
                 if name in direct and not guarded and not name.startswith("__") and name not in _IPYTHON_NAMES:
                     when = "only a cell below binds it" if name in later else "nothing binds it"
                     fix = "Bind it above, or correct the name; run from top to bottom, the notebook fails here too."

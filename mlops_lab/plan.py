@@ -166,6 +166,7 @@ def make_plan(pipeline: Pipeline) -> Plan:
         in_setup = {c.number for c in setup_before(cells, step.first)}
         earlier = [i for i in items if i.cell.number < step.first and i.cell.number not in in_setup]
         needed = own.reads | own.may_bind | known.late_names if own.opaque else own.reads
+        needed = needed.union(*(effects_of(c.tree.body, known).reads for c in setup_before(cells, step.first)))
         later = [effects[s.name] for s in pipeline.steps[position + 1 :]]
         keep = None
         if not any(e.opaque for e in later):

@@ -304,3 +304,24 @@ def test_the_engine_killed_at_any_moment_leaves_a_readable_log_and_resume_goes_o
     assert summary["steps"]["a"]["from_run"] == broken.id
     assert text_of(mlops_lab.find_run("last", tmp_path), 2) == "42\n"
     assert Path(summary["executed"]).exists()
+
+
+def test_the_last_result_may_be_used_in_the_step_that_made_it(notebook):
+    path = notebook([("step:a", "6 * 7"), "print(_ + 1, _1)", ("step:b", "print('b')")])
+    assert mlops_lab.load(path).diagnostics == ()
+    assert text_of(run(path), 2) == "43 42\n"
+
+
+def test_a_setup_cell_gets_the_imports_it_needs_from_cells_above(notebook):
+    path = notebook(["import math", ("setup", "area = math.pi * 4"), ("step:a", "print(round(area, 3))")])
+    assert text_of(run(path), 3) == "12.566\n"
+
+
+def test_a_change_of_a_local_module_is_a_reason_to_run_again(notebook, tmp_path):
+    (tmp_path / "helper.py").write_text("VALUE = 1\n")
+    path = notebook(["import helper", ("step:a", "print(helper.VALUE)"), ("step:b", "print('b')")])
+    assert text_of(run(path), 2) == "1\n"
+    (tmp_path / "helper.py").write_text("VALUE = 22\n")
+    again = run(path)
+    assert text_of(again, 2) == "22\n"
+    assert again.state.steps["b"].status == "cached"

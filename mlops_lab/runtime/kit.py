@@ -93,6 +93,8 @@ class Kit:
         self.seconds["load"] = time.perf_counter() - started
         self._report({"inputs": self.inputs, "states": self.states})
         self._number_cells()
+        for name in ("_", "__", "___"):  # the last result belongs to another step until this one has a result
+            self.names.pop(name, None)
         self.prelude = prelude
         self.files = files
         files.watching = True
