@@ -115,8 +115,10 @@ class Kit:
     def _configure(self) -> None:
         """Run the configuration of the cells above for modules that only came in with the inputs."""
         if "matplotlib.figure" in sys.modules:
-            # Figures are shown by a formatter that exists once pyplot has chosen its backend.
-            importlib.import_module("matplotlib.pyplot").get_backend()
+            # Figures are shown by a formatter that exists once pyplot has loaded its backend.
+            pyplot = importlib.import_module("matplotlib.pyplot")
+            if not pyplot.get_fignums():
+                pyplot.switch_backend(pyplot.get_backend())
         for modules, code in self.order["configuration"]:
             if any(module in sys.modules for module in modules):
                 exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})

@@ -200,6 +200,8 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
         numpy = sys.modules.get("numpy")
         if numpy is not None and kind is numpy.ndarray and id(value) not in self.views:
             return _array(value)
+        if numpy is not None and isinstance(value, numpy.ndarray) and not value.flags.writeable and kind is not numpy.ndarray:
+            raise Refused(f"a read-only {kind.__name__} would come back writeable")
         if kind.__module__ == "__main__":
             made = _instance(value)
             return super().reducer_override(value) if made is None else made
@@ -241,7 +243,9 @@ class _Definition:
             attributes, slots = _cp._dynamic_class_reduce(definition)[2]
             # cloudpickle sorts the attributes by name; their order can be seen.
             ordered = {k: attributes[k] for k in (*definition.__dict__, *attributes) if k in attributes}
-            ordered.pop("__slots__", None)  # given when the class is made; later it would be a plain attribute
+            # Given when the class is made: slots would be plain attributes later, members (and their aliases) can't be set.
+            for name in ("__slots__", *getattr(definition, "__members__", ())):
+                ordered.pop(name, None)
             return _fill_class, (self.key, (ordered, slots))
         return _fill_function, (self.key, _function_state(definition))
 

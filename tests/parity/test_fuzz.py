@@ -230,9 +230,6 @@ REGRESSIONS: list[tuple[str, str, list[tuple[str, str]]]] = [
 OPEN = {
     "an array that is resized in place": "an array mapped from a bundle doesn't own its memory; loud",
     "the order of a set that shrank": "the history of a set is lost in its pickle",
-    "a star import binds a variable again": "a name that the prelude bound is no input where the variable isn't there yet",
-    "a lambda in a list": "names that lambdas in comprehensions read are not kept",
-    "a read-only matrix": "subclasses of ndarray lose the flag",
 }
 
 

@@ -25,9 +25,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 # Known differences; a name leaves this table when it is fixed.
 OPEN = {
-    "a figure over three steps": "a step that only displays a figure has no inline backend",
     "the implicit current figure": "figures that stay open are not passed on",
-    "Enum, Flag, auto": "aliases",
     "the order of sets": "the history of a set is lost in its pickle",
 }
 
