@@ -135,6 +135,9 @@ class _CellFailed(Exception):
         self.cell = cell.metadata.get("mlops_lab", {}).get("cell", 0)
         self.phase = "" if self.cell else (cell.metadata.get("tags") or [""])[0]
         self.error, self.status = error, status
+        # As the cell shows it; the error's own text begins with the whole cell.
+        shown = [output.traceback for output in cell.get("outputs", ()) if output.output_type == "error"]
+        self.traceback = "\n".join(shown[-1]) if shown else ""
 
 
 def is_hidden(cell: Any) -> bool:
@@ -173,7 +176,7 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
         if isinstance(error, CellExecutionError):
             kind = "refused" if error.ename == "InputRefused" else "error"
             message = f"{error.ename}: {error.evalue}" if kind == "error" else str(error.evalue)
-            return Outcome(kind, message, failed.cell, failed.phase, error.ename, error.traceback)
+            return Outcome(kind, message, failed.cell, failed.phase, error.ename, failed.traceback or error.traceback)
         what = f"the kernel died: {failed.status}" if isinstance(error, DeadKernelError) else str(error)
         return Outcome("died", what, failed.cell, failed.phase)
     except PapermillExecutionError:
