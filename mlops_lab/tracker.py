@@ -13,12 +13,16 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mlops_lab import events as ev
 from mlops_lab.runs import RunFolder
+from mlops_lab.tracking import URI, without_password
 
 _STATUS = {"done": "FINISHED", "failed": "FAILED", "rejected": "FAILED", "cancelled": "KILLED"}
 _TRIES = 3
@@ -35,6 +39,9 @@ class Mirror:
         self.parent = ""
         self.runs: dict[tuple[str, int], str] = {}
         self.notebooks: dict[tuple[str, int], str] = {}
+        self.open: set[str] = set()
+        self.metrics: dict[tuple[str, int], dict[str, float]] = {}
+        self.failures = 0
         self.down = False
 
     def connect(self) -> None:
@@ -45,9 +52,9 @@ class Mirror:
         from filelock import FileLock
 
         mlflow.set_tracking_uri(self.uri)
-        self.client = mlflow.MlflowClient(self.uri)
-        # Two runs that start at once would both create the tables of a new store.
+        # Two runs that start at once would both create the tables of a new store, which making the client does.
         with FileLock(self.folder.path.parent.parent / "locks" / "mlflow.lock"):
+            self.client = mlflow.MlflowClient(self.uri)
             known = self.client.get_experiment_by_name(self.experiment)
             if known is None:
                 self.experiment_id = self.client.create_experiment(self.experiment, artifact_location=self.artifacts)
@@ -56,64 +63,78 @@ class Mirror:
                 if known.lifecycle_stage == "deleted":
                     self.client.restore_experiment(self.experiment_id)
 
-    def attempt(self, what: Callable[[], Any]) -> Any:
-        """Do something with the store; after a few tries in vain, say so once and do without from then on."""
+    def attempt(self, what: Callable[[], Any], essential: bool = False) -> Any:
+        """Do one thing with the store, which must be safe to do again; after a few tries in vain, say so and go on.
+
+        The store counts as down, and is left alone, once something essential or several things in a row have failed.
+        """
         if self.down:
             return None
-        for number in range(_TRIES):
+        tries = 1 if self.failures else _TRIES
+        for number in range(tries):
             try:
-                return what()
+                found = what()
             except Exception as error:  # MLflow, its HTTP layer and its database raise unrelated types
-                if number == _TRIES - 1:
-                    self.down = True
-                    self.say(
-                        warning=f"{self.uri} can't be reached or used, this run is not recorded there: {_first_line(error)}"
-                    )
-                    return None
-                time.sleep(0.5 * 2**number)
+                if number < tries - 1:
+                    time.sleep(0.5 * 2**number)
+                    continue
+                self.failures += 1
+                self.down = essential or self.failures >= _TRIES
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+                lost = "can't be reached or used, this run is not recorded there" if self.down else "has not taken everything"
+                self.say(warning=without_password(f"{self.uri} {lost}: {reason}"))
+            else:
+                self.failures = 0
+                return found
         return None
 
-    def reserve(self, step: str, attempt: int) -> None:
-        """Make the nested run of an attempt, if it isn't there, and tell its id."""
-        if (step, attempt) in self.runs or not self.parent:
-            return
-        tags = {"mlflow.parentRunId": self.parent, "mlops_lab.step": step, "mlops_lab.attempt": str(attempt)}
-        made = self.attempt(lambda: self.client.create_run(self.experiment_id, tags=tags, run_name=step))
-        if made:
-            self._made(step, attempt, made.info.run_id)
+    def reserve(self, step: str, attempt: int, started: float | None = None, **tags: str) -> str | None:
+        """The nested run of an attempt, made if it isn't there; its id is told, or that there is none."""
+        if (step, attempt) not in self.runs:
+            tags |= {"mlflow.parentRunId": self.parent, "mlops_lab.step": step, "mlops_lab.attempt": str(attempt)}
+            if not self.parent or not self._create(step, attempt, step, tags, started or time.time()):
+                self.say(no_run={"step": step, "attempt": attempt})
+        return self.runs.get((step, attempt))
 
-    def _made(self, step: str, attempt: int, run_id: str) -> None:
-        self.runs[step, attempt] = run_id
-        self.say(
-            tracking_run={
-                "step": step,
-                "attempt": attempt,
-                "run_id": run_id,
-                "uri": self.uri,
-                "experiment_id": self.experiment_id,
-            }
+    def _create(self, step: str, attempt: int, name: str, tags: dict[str, str], started: float) -> bool:
+        made = self.attempt(
+            lambda: self.client.create_run(self.experiment_id, int(started * 1000), tags, name), essential=not step
         )
+        if made is None:
+            return False
+        run_id = self.runs[step, attempt] = made.info.run_id
+        self.open.add(run_id)
+        where = {"uri": without_password(self.uri), "experiment_id": self.experiment_id}
+        self.say(tracking_run={"step": step, "attempt": attempt, "run_id": run_id, **where})
+        return True
+
+    def _end(self, run_id: str, status: str, ended: float) -> None:
+        self.attempt(lambda: self.client.set_terminated(run_id, status, int(ended * 1000)))
+        self.open.discard(run_id)
 
     def take(self, event: ev.AnyEvent) -> None:
         """Mirror one event."""
         match event:
             case ev.RunStarted():
-                self.attempt(lambda: self._start(event))
+                self._start(event)
             case ev.StepStarted():
-                self.reserve(event.step, event.attempt)
+                self.reserve(event.step, event.attempt, event.time)
                 self.notebooks[event.step, event.attempt] = event.notebook
             case ev.StepFinished():
-                self.attempt(lambda: self._finish_step(event))
+                self._finish_step(event)
+            case ev.StepCommitted():
+                # Only now do they count: those of an attempt that is overtaken are not the step's.
+                if found := self.metrics.pop((event.step, event.attempt), None):
+                    self.say(metrics={"step": event.step, "values": found})
             case ev.StepOvertaken():
-                self.attempt(lambda: self._overtaken(event))
+                self._overtaken(event)
             case ev.StepCached():
-                self.attempt(lambda: self._cached(event))
-            case ev.RunFinished():
-                self.attempt(lambda: self._finish(event.status))
+                self._cached(event)
+            case ev.RunFinished(status=status, time=ended):
+                self.finish(status, ended)
 
     def _start(self, event: ev.RunStarted) -> None:
-        if self.client is None:
-            self.connect()
+        self.attempt(self.connect, essential=True)
         tags = {
             "mlflow.source.name": event.notebook,
             "mlflow.source.type": "NOTEBOOK",
@@ -122,36 +143,34 @@ class Mirror:
             "mlops_lab.notebook_digest": event.digest,
             "mlops_lab.version": event.mlops_lab,
         }
-        if event.resumed_from:
-            tags["mlops_lab.resumed_from"] = event.resumed_from
-        self.parent = self.client.create_run(self.experiment_id, tags=tags, run_name=event.run).info.run_id
-        self._made("", 0, self.parent)
+        tags |= {"mlops_lab.resumed_from": event.resumed_from} if event.resumed_from else {}
+        if not self._create("", 0, event.run, tags, event.time):
+            return self.say(no_run={"step": "", "attempt": 0})
+        self.parent = self.runs["", 0]
         for name, value in event.parameters.items():
-            self.client.log_param(self.parent, name, value)
-        self.client.log_artifact(self.parent, str(self.folder.notebook), "notebook")
-        self.client.log_text(self.parent, _environment(), "requirements.txt")
+            self.attempt(partial(self.client.log_param, self.parent, name, value))
+        self.attempt(partial(self.client.log_artifact, self.parent, str(self.folder.notebook), "notebook"))
+        self.attempt(partial(self.client.log_text, self.parent, _environment(), "requirements.txt"))
 
     def _finish_step(self, event: ev.StepFinished) -> None:
-        run_id = self.runs.get((event.step, event.attempt))
-        if run_id is None:
+        if not (run_id := self.runs.get((event.step, event.attempt))):
             return
-        self._log_inputs(run_id, event.inputs)
-        self._log_notebook(run_id, self.notebooks.get((event.step, event.attempt), ""))
         if event.failure:
-            self.client.set_tag(run_id, "mlops_lab.failure", event.failure.message[:5000])
-        self.client.set_terminated(run_id, _STATUS.get(event.status, "FAILED"))
-        metrics = self.client.get_run(run_id).data.metrics
-        if metrics:
-            self.say(metrics={"step": event.step, "values": metrics})
+            self.attempt(partial(self.client.set_tag, run_id, "mlops_lab.failure", event.failure.message[:5000]))
+        self._end(run_id, _STATUS.get(event.status, "FAILED"), event.time)
+        self.metrics[event.step, event.attempt] = self.attempt(lambda: self.client.get_run(run_id).data.metrics) or {}
+        self._log_files(run_id, event.inputs, self.notebooks.get((event.step, event.attempt), ""))
+
+    def _log_files(self, run_id: str, inputs: dict[str, str], notebook: str) -> None:
+        self.attempt(partial(self._log_inputs, run_id, inputs))
+        self.attempt(partial(self._log_notebook, run_id, notebook))
 
     def _log_inputs(self, run_id: str, inputs: dict[str, str]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        context = [InputTag("mlflow.data.context", "input")]
         found = [
-            DatasetInput(
-                Dataset(name=name, digest=version[:36], source_type="mlops_lab", source=json.dumps({"version": version})),
-                [InputTag("mlflow.data.context", "input")],
-            )
+            DatasetInput(Dataset(name, version[:36], "mlops_lab", json.dumps({"version": version})), context)
             for name, version in inputs.items()
         ]
         if found:
@@ -168,27 +187,22 @@ class Mirror:
             self.client.log_text(run_id, html, "executed.html")
 
     def _overtaken(self, event: ev.StepOvertaken) -> None:
-        run_id = self.runs.get((event.step, event.attempt))
-        if run_id:
-            self.client.set_tag(run_id, "mlops_lab.overtaken", event.because)
-            self.client.set_terminated(run_id, "KILLED")
+        if run_id := self.runs.get((event.step, event.attempt)):
+            self.attempt(lambda: self.client.set_tag(run_id, "mlops_lab.overtaken", event.because))
+            self._end(run_id, "KILLED", event.time)
 
     def _cached(self, event: ev.StepCached) -> None:
-        tags = {
-            "mlflow.parentRunId": self.parent,
-            "mlops_lab.step": event.step,
-            "mlops_lab.cached_from": event.from_run,
-        }
-        run_id = self.client.create_run(self.experiment_id, tags=tags, run_name=event.step).info.run_id
-        self.client.set_terminated(run_id, "FINISHED")
+        if run_id := self.reserve(event.step, 0, event.time, **{"mlops_lab.cached_from": event.from_run}):
+            self._end(run_id, "FINISHED", event.time)
+            self._log_files(run_id, event.inputs, event.notebook)
 
-    def _finish(self, status: str) -> None:
-        self.client.set_tag(self.parent, "mlops_lab.status", status)
-        self.client.set_terminated(self.parent, _STATUS.get(status, "FAILED"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    def finish(self, status: str, ended: float) -> None:
+        """End the run, and with it the attempts that nobody will end any more."""
+        for run_id in self.open - {self.parent}:
+            self._end(run_id, "KILLED", ended)
+        if self.parent:
+            self.attempt(lambda: self.client.set_tag(self.parent, "mlops_lab.status", status))
+            self._end(self.parent, _STATUS.get(status, "FAILED"), ended)
 
 
 def _environment() -> str:
@@ -198,12 +212,46 @@ def _environment() -> str:
     return f"# Python {sys.version.split()[0]}\n" + "\n".join(sorted(found, key=str.lower)) + "\n"
 
 
+class Tail:
+    """The lines that a growing log has gained; what was read is not read again, however long the log gets."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+        self.decoder = msgspec.json.Decoder(ev.AnyEvent)
+
+    def news(self) -> Iterator[ev.AnyEvent]:
+        """The events since the last call. A line that is not written to its end is left for the next one."""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self.offset += len(line)
+                with contextlib.suppress(msgspec.DecodeError):
+                    yield self.decoder.decode(line)
+
+
+class Requests:
+    """What the engine asks on standard input; `gone` once it has closed that."""
+
+    def __init__(self) -> None:
+        self.gone, self._pending = False, b""
+
+    def take(self, wait: float) -> list[dict[str, Any]]:
+        """The requests that have arrived; waits so many seconds for the first."""
+        if not select.select([] if self.gone else [0], [], [], wait)[0]:
+            return []
+        data = os.read(0, 65536)
+        self.gone = not data
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        return [json.loads(line) for line in lines if line]
+
+
 def main() -> None:
     """Follow the log until the run ends, or until its engine is gone."""
     parser = argparse.ArgumentParser(prog="mlops_lab.tracker", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--experiment", required=True)
-    parser.add_argument("--uri", required=True)
     parser.add_argument("--artifacts")
     arguments = parser.parse_args()
     os.nice(10)
@@ -215,35 +263,36 @@ def main() -> None:
             answers.write(json.dumps(message) + "\n")
 
     folder = RunFolder(arguments.folder)
-    mirror = Mirror(folder, arguments.experiment, arguments.uri, arguments.artifacts, say)
-    seen, pending, asked, last_news = 0, b"", True, time.monotonic()
-    requests: list[dict[str, Any]] = []
+    mirror = Mirror(folder, arguments.experiment, os.environ[URI], arguments.artifacts, say)
+    follow(mirror, folder, Tail(folder.log), Requests(), say)
+
+
+def follow(mirror: Mirror, folder: RunFolder, tail: Tail, requests: Requests, say: Callable[..., None]) -> None:
+    """Take events as they come. A step waits for its run, so that is answered before the next event is taken."""
+    draining, last_news = False, time.monotonic()
+
+    def answer(wait: float) -> None:
+        nonlocal draining
+        for request in requests.take(wait):
+            draining |= "drain" in request
+            if "reserve" in request:
+                mirror.reserve(**request["reserve"])
+
     while True:
-        news = list(folder.events(seen))
-        for event in news:
-            seen, last_news = event.seq, time.monotonic()
+        quiet = True
+        for event in tail.news():
+            quiet, last_news = False, time.monotonic()
             mirror.take(event)
             if isinstance(event, ev.RunFinished):
                 return
-        for request in requests:
-            if "reserve" in request:
-                mirror.reserve(**request["reserve"])
-            elif "drain" in request:
-                for event in folder.events(seen):
-                    seen = event.seq
-                    mirror.take(event)
-                say(drained=True)
-        requests = []
-        if not asked and not folder.is_active and time.monotonic() - last_news > _QUIET_END:
-            mirror.attempt(lambda: mirror._finish("cancelled"))
+            answer(0)
+        if quiet and draining:
+            draining = False
+            say(drained=True)
+        if requests.gone and not folder.is_active and time.monotonic() - last_news > _QUIET_END:
+            mirror.finish("cancelled", time.time())
             return
-        if asked and select.select([0], [], [], 0.1)[0]:
-            data = os.read(0, 65536)
-            asked = bool(data)  # an empty read means that the engine is gone
-            *lines, pending = (pending + data).split(b"\n")
-            requests = [json.loads(line) for line in lines if line]
-        elif not asked:
-            time.sleep(0.2)
+        answer(0.1)
 
 
 if __name__ == "__main__":

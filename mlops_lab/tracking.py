@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,23 +33,38 @@ def ui_command(folder: Path) -> str:
     """The command line that shows the runs of a notebook's folder."""
     uri = default_uri(folder)
     if uri.startswith(("http:", "https:")):
-        return f"open {uri}"
+        return f"open {without_password(uri)}"
     command = "mlflow" if shutil.which("mlflow") else os.path.relpath(Path(sys.executable).with_name("mlflow"))
-    return f"{command} ui --backend-store-uri {uri}"
+    shown = shlex.quote(uri) if without_password(uri) == uri else f'"${URI}"'
+    return f"{shlex.quote(command)} ui --backend-store-uri {shown}"
+
+
+def without_password(text: str) -> str:
+    """The text with the user and password of any address in it left out: logs and terminals are shared."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
+def chooses_for_itself(code: str) -> bool:
+    """True if code names its own experiment or store: MLflow then refuses a run that we made elsewhere."""
+    return re.search(r"\b(set_experiment|set_tracking_uri)\s*\(", code) is not None
 
 
 class Tracker:
     """The tracking of one run. Safe to call from the step threads."""
 
     def __init__(
-        self, process: subprocess.Popen[str], on_message: Callable[[ev.AnyEvent], None], uri: str, experiment: str
+        self, process: subprocess.Popen[str] | None, on_message: Callable[[ev.AnyEvent], None], uri: str, experiment: str
     ) -> None:
         self._process = process
         self._on_message = on_message
         self._uri, self._experiment = uri, experiment
         self._changed = threading.Condition()
         self._runs: dict[tuple[str, int], ev.TrackingRun] = {}
-        self._drained = self._gone = self._warned = False
+        self._refused: set[tuple[str, int]] = set()
+        self._drained = self._warned = False
+        self._gone = process is None
+        self._speaking = threading.Lock()
+        self._muted = False
         self._reader = threading.Thread(target=self._read, daemon=True, name="tracking")
         self._reader.start()
 
@@ -55,41 +72,69 @@ class Tracker:
     def start(cls, run_folder: Path, *, experiment: str, notebook: Path, on_message: Callable[[ev.AnyEvent], None]) -> Tracker:
         """Start tracking a run; what the tracker has to say reaches `on_message` as events, from a thread."""
         uri = default_uri(notebook.parent)
-        command = [sys.executable, "-m", "mlops_lab.tracker", str(run_folder), "--experiment", experiment, "--uri", uri]
+        # -P: a file of the user's called select.py is not the one to import. The address may hold a password, which others
+        # could read on a command line. Cells run in the notebook's folder, where a relative address has to mean the same.
+        command = [sys.executable, "-P", "-m", "mlops_lab.tracker", str(run_folder.absolute()), "--experiment", experiment]
         if uri.startswith("sqlite:") and not os.environ.get(URI):
             command += ["--artifacts", (Home.of(notebook.parent).folder / "mlartifacts").as_uri()]
-        with open(run_folder / "tracker.log", "wb") as log:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
-            )
+        try:
+            with open(run_folder / "tracker.log", "wb") as log:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,
+                    cwd=notebook.parent,
+                    env={**os.environ, URI: uri},
+                )
+        except OSError as error:
+            tracker = cls(None, on_message, uri, experiment)
+            tracker._warn(f"can't start: {error.strerror}")
+            return tracker
         return cls(process, on_message, uri, experiment)
 
     def base_environment(self) -> dict[str, str]:
         """Where MLflow is, for a step that isn't known to use it; costs no waiting."""
-        return {URI: self._uri, "MLFLOW_EXPERIMENT_NAME": self._experiment}
+        # MLflow raises when an experiment's id and name are both set and differ; the user's own id wins.
+        named = {} if os.environ.get("MLFLOW_EXPERIMENT_ID") else {"MLFLOW_EXPERIMENT_NAME": self._experiment}
+        return {URI: self._uri, **named}
 
-    def environment(self, step: str, attempt: int, timeout: float = 120) -> dict[str, str]:
-        """The same with the step's own MLflow run, so that `mlflow.log_metric` in a cell lands there. Waits for the run."""
-        self._tell({"reserve": {"step": step, "attempt": attempt}})
+    def environment(self, step: str, attempt: int, timeout: float = 120, code: str = "") -> dict[str, str]:
+        """The same with the step's own MLflow run, so that `mlflow.log_metric` in a cell lands there. Waits for the run.
+
+        `code` that chooses its experiment or store gets no run of ours, but waits as well: while the tracker creates the
+        tables of a new store, MLflow in the cell would try to create them too, and fail.
+        """
+        own = not chooses_for_itself(code)
+        key = (step, attempt) if own else ("", 0)
+        if own:
+            self._tell({"reserve": {"step": step, "attempt": attempt}})
         with self._changed:
-            self._changed.wait_for(lambda: (step, attempt) in self._runs or self._gone, timeout)
-            run = self._runs.get((step, attempt))
+            self._changed.wait_for(lambda: key in self._runs or key in self._refused or self._gone, timeout)
+            run = self._runs.get(key)
         if run is None:
             self._warn(f"MLflow gave no run for step {step!r}; what its cells log goes to a run of its own")
+        if run is None or not own:
             return self.base_environment()
         return {URI: self._uri, "MLFLOW_RUN_ID": run.run_id, "MLFLOW_EXPERIMENT_ID": run.experiment_id}
 
     def drain(self, timeout: float) -> None:
-        """Wait until all events so far are in MLflow."""
+        """Wait until all events so far are in MLflow. Nothing is said after this: the log ends here."""
         self._tell({"drain": True})
         with self._changed:
             self._changed.wait_for(lambda: self._drained or self._gone, timeout)
             late = not (self._drained or self._gone)
         if late:
             self._warn(f"MLflow had not taken everything after {timeout:g} s; see tracker.log in the run's folder")
+        with self._speaking:
+            self._muted = True
 
     def finish(self, timeout: float) -> None:
         """Let the tracker see the end of the log and end by itself; end it when it doesn't."""
+        if self._process is None:
+            return
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -99,7 +144,8 @@ class Tracker:
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:
-            assert self._process.stdin is not None
+            if self._process is None or self._process.stdin is None:
+                return
             with self._changed:
                 self._process.stdin.write(json.dumps(message) + "\n")
                 self._process.stdin.flush()
@@ -108,7 +154,8 @@ class Tracker:
                 self._gone = True
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
+        if self._process is None or self._process.stdout is None:
+            return
         for line in self._process.stdout:
             try:
                 message = json.loads(line)
@@ -116,24 +163,35 @@ class Tracker:
                 continue
             if "tracking_run" in message:
                 run = ev.TrackingRun(**message["tracking_run"])
-                self._on_message(run)
+                self._say(run)
                 with self._changed:
                     self._runs[run.step, run.attempt] = run
                     self._changed.notify_all()
+            elif "no_run" in message:
+                with self._changed:
+                    self._refused.add((message["no_run"]["step"], message["no_run"]["attempt"]))
+                    self._changed.notify_all()
             elif "metrics" in message:
-                self._on_message(ev.Metrics(**message["metrics"]))
+                self._say(ev.Metrics(**message["metrics"]))
             elif "warning" in message:
                 self._warn(message["warning"])
             elif "drained" in message:
                 with self._changed:
                     self._drained = True
                     self._changed.notify_all()
+        if not self._drained:
+            self._warn("the tracker has ended before the run; see tracker.log in the run's folder")
         with self._changed:
             self._gone = True
             self._changed.notify_all()
+
+    def _say(self, event: ev.AnyEvent) -> None:
+        with self._speaking:
+            if not self._muted:
+                self._on_message(event)
 
     def _warn(self, text: str) -> None:
         """Say once that tracking has trouble."""
         if not self._warned:
             self._warned = True
-            self._on_message(ev.Message(level="warning", text=f"tracking: {text}"))
+            self._say(ev.Message(level="warning", text=f"tracking: {text}"))

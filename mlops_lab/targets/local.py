@@ -563,7 +563,8 @@ class _Engine:
         if self.tracker:
             # Only a step that uses MLflow waits until its run exists.
             uses = "mlflow" in text
-            tracking = self.tracker.environment(task.name, attempt.number) if uses else self.tracker.base_environment()
+            of_step = self.tracker.environment
+            tracking = of_step(task.name, attempt.number, code=text) if uses else self.tracker.base_environment()
         return {
             # One hash seed for all steps: the order of a set must not change on its way from one to the next.
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
