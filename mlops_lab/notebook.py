@@ -28,7 +28,8 @@ class StepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `cpu` in cores (`2`, `"500m"`), `memory` as Kubernetes writes it (`"4Gi"`), `timeout` in seconds for one attempt,
     `retries` after the first attempt, `env` name to value, `secrets` environment names to be taken from the target's
-    secret store, `changes` the variables that a run found this step to change in place.
+    secret store. `changes` and `uses` are what a run found the step to change and to need beyond what its code shows:
+    variables, or states outside of variables (`@numpy.random`, `@matplotlib`, ...); see `mlops-lab run --learn`.
     """
 
     cpu: float | str | None = None
@@ -41,6 +42,7 @@ class StepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     secrets: list[str] = []
     changes: list[str] = []
+    uses: list[str] = []
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

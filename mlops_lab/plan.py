@@ -22,7 +22,7 @@ from mlops_lab.scopes import module_names
 
 @dataclass(frozen=True, order=True)
 class Reason:
-    """Why one step follows another. `kind`: variable, file, order (an `after:` tag), gate, randomness, opaque, settings."""
+    """Why one step follows another. `kind`: variable, file, order (an `after:` tag), gate, randomness, state, opaque."""
 
     kind: str
     name: str = ""
@@ -71,6 +71,12 @@ class StepPlan:
     def writes(self) -> frozenset[str]:
         """Variables that it may bind, delete or change in place: a guess, better for what a run has learnt."""
         return self.effects.writes | frozenset(self.step.settings.changes)
+
+    @property
+    def draws(self) -> bool:
+        """True if it seeds or draws from a global random generator, for all that is known."""
+        learnt = any(name.startswith("@") and "random" in name for name in self.step.settings.changes)
+        return self.effects.draws or self.effects.seeds or learnt
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,11 @@ class Plan:
     @cached_property
     def seeded(self) -> bool:
         """True if some code seeds a global generator: its state is then passed on from step to step."""
-        return any(step.effects.seeds for step in self.steps) or any(
-            self.cell_effects[cell.number].seeds for cell in self.pipeline.setup
+        learnt = any("random" in name for step in self.steps for name in step.step.settings.changes if name.startswith("@"))
+        return (
+            learnt
+            or any(step.effects.seeds for step in self.steps)
+            or any(self.cell_effects[cell.number].seeds for cell in self.pipeline.setup)
         )
 
 
@@ -152,7 +161,8 @@ def make_plan(pipeline: Pipeline) -> Plan:
     for step in pipeline.steps:
         above += [cell.tree for cell in step.cells]
         here = replace(known, shared=sharing(above, known.modules))  # what a step below aliases is no matter here
-        effects[step.name] = effects_of([s for cell in step.cells for s in cell.tree.body], here)
+        own = effects_of([s for cell in step.cells for s in cell.tree.body], here)
+        effects[step.name] = replace(own, reads=own.reads | frozenset(step.settings.uses))
     items = [item for cell in cells for item in items_in(cell) if is_replayable(item, imported)]
     read_anywhere = frozenset().union(*(e.reads for e in effects.values()), known.late_names) | _loaded(cells)
     # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
@@ -218,6 +228,9 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
                 if name in source.effects.binds:
                     break  # whatever is above is overwritten on every path
         for source in earlier:
+            for name in source.step.settings.changes:
+                if name.startswith("@") and "random" not in name:
+                    add(source.name, step.name, "state", name[1:])
             if step.effects.opaque or source.effects.opaque:
                 add(source.name, step.name, "opaque")
             if source.step.gate:
@@ -228,7 +241,7 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
             for source_step in plan.pipeline.group(wanted):
                 add(source_step.name, step.name, "order")
     if plan.seeded:
-        drawing = [s for s in steps if s.effects.draws or s.effects.seeds]
+        drawing = [s for s in steps if s.draws]
         for source, target in zip(drawing, drawing[1:], strict=False):
             add(source.name, target.name, "randomness")
     order = {step.name: i for i, step in enumerate(steps)}
