@@ -49,7 +49,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     """What one attempt at a step gave.
 
     `inputs`: what it read, with the versions used (None: it wasn't there). `states`: the ambient state it began with;
-    `late_states`: that of modules which it loaded by itself.
+    `late_states`: that of modules which it loaded by itself; `undeclared_states`: what it left otherwise than its text says.
     `outputs`: what it bound or changed (None: deleted), as the runtime wrote it. `keep`: what it was asked to store.
     """
 
@@ -61,6 +61,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     inputs: dict[str, Version | None]
     states: dict[str, str] = {}
     late_states: list[str] = []
+    undeclared_states: list[str] = []
     outputs: dict[str, dict[str, Any] | None] = {}
     keep: list[str] | None = None
     files_read: dict[str, str] = {}

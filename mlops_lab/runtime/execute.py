@@ -174,7 +174,7 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
     except _CellFailed as failed:
         error = failed.error
         if isinstance(error, CellExecutionError):
-            kind = "refused" if error.ename == "InputRefused" else "error"
+            kind = "refused" if error.ename in {"InputRefused", "GuardRefused"} else "error"
             message = f"{error.ename}: {error.evalue}" if kind == "error" else str(error.evalue)
             return Outcome(kind, message, failed.cell, failed.phase, error.ename, failed.traceback or error.traceback)
         what = f"the kernel died: {failed.status}" if isinstance(error, DeadKernelError) else str(error)

@@ -16,6 +16,8 @@ file that its engine wrote:
     seeded     true if the state of the random generators is passed on
     modules    modules that the step's own cells import
     result     file to write to
+    own_configuration  the step's configuration statements, as later steps replay them
+    guard      what unrelated steps work with, where the engine's graph is fixed (see `guard.py`); else null
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import time
 import types
 from typing import Any
 
-from . import ambient
+from . import ambient, guard
 from .files import OpenedFiles, file_digest
 from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
 from .store import Bundle, Store
@@ -44,6 +46,10 @@ class InputRefused(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]
+
+
+class GuardRefused(InputRefused):
+    """A step did what the fixed graph of its engine doesn't show."""
 
 
 class Kit:
@@ -63,6 +69,7 @@ class Kit:
         self.inputs: dict[str, list[str] | None] = {}
         self.before: dict[tuple[str, ...], str] = {}
         self.states: dict[str, str] = {}
+        self.states_before: dict[str, bytes] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
         self.loading: list[str] = []
 
@@ -89,9 +96,12 @@ class Kit:
             if not ambient.STATES[name].random or self.order["seeded"]:
                 state = ambient.read(name)
                 if state:
-                    self.states[name] = state[0]
+                    self.states[name], self.states_before[name] = state
         self.seconds["load"] = time.perf_counter() - started
         self._report({"inputs": self.inputs, "states": self.states})
+        if self.order["guard"]:
+            loaded = {name for name, version in self.inputs.items() if name not in (self.order["reads"] or ())}
+            self._refuse(guard.missing_inputs(self.order["step"], self.order["guard"], loaded))
         self._number_cells()
         for name in ("_", "__", "___"):  # the last result belongs to another step until this one has a result
             self.names.pop(name, None)
@@ -268,6 +278,7 @@ class Kit:
             if not member.startswith("def:") and member not in self.names:
                 outputs[member] = None
         self._store_states(outputs)
+        undeclared = self._undeclared_states(outputs)
         self._keep_for_people(names, outputs)
         self.seconds["save"] = time.perf_counter() - started
         folder = self.order["folder"]
@@ -279,10 +290,35 @@ class Kit:
                 },
                 "files_written": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.written)},
                 "late_states": [n for n in ambient.STATES if n not in self.states and ambient.read(n)],
+                "undeclared_states": undeclared,
                 "seconds": self.seconds,
                 "metrics": self._metrics(),
             }
         )
+        if self.order["guard"]:
+            self._refuse(guard.undeclared(self.order["step"], self.order["guard"], self.inputs, outputs, undeclared))
+
+    def _refuse(self, findings: list[guard.Finding]) -> None:
+        if findings:
+            raise GuardRefused(findings[0].message)
+
+    def _undeclared_states(self, outputs: dict[str, Any]) -> list[str]:
+        """States that the step left otherwise than its configuration statements, run again on what it found, leave them."""
+        changed = [name for name in outputs if name in ambient.STATES and name in self.states_before]
+        found = [name for name in outputs if name in ambient.STATES and ambient.STATES[name].random]
+        others = [name for name in changed if not ambient.STATES[name].random]
+        if others:
+            after = {name: ambient.read(name) for name in others}
+            for name in others:
+                ambient.write(name, self.states_before[name])
+            for code in self.order["own_configuration"]:
+                with contextlib.suppress(Exception):
+                    exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
+            found += [name for name in others if ambient.read(name) != after[name]]
+            for name, state in after.items():
+                if state:
+                    ambient.write(name, state[1])
+        return found
 
     def _store_group(self, group: tuple[str, ...], packed: dict[str, Packed], outputs: dict[str, Any]) -> None:
         single = {m: self.store.digest_of(packed[m]) for m in group}

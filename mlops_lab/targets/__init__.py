@@ -24,7 +24,9 @@ Listener = Callable[[AnyEvent], None]
 class Options:
     """How to run. `start`, `end` and `only` name steps (`--from`, `--to`, `--only`); `workers` 0 means one a core.
 
-    `parameters` are checked values; `resume` are the runs whose finished steps are taken even where the cache is off.
+    With `fixed_graph` each step runs once, as on a target that can't go back, and its guard refuses what the graph of steps
+    doesn't show. `parameters` are checked values; `resume` are the runs whose finished steps are taken even where the cache is
+    off.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Options:
     fail_fast: bool = False
     resume: tuple[str, ...] = ()
     tracking: bool = True
+    fixed_graph: bool = False
 
 
 class Run(Protocol):

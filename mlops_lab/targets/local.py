@@ -9,7 +9,6 @@ that running the notebook from top to bottom would give, and it can be kept and 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import queue
 import re
@@ -18,32 +17,29 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import msgspec
 
 from mlops_lab import events as ev
 from mlops_lab import stepnb
 from mlops_lab._version import __version__
 from mlops_lab.errors import MlopsLabError, RunError, UsageError, did_you_mean
-from mlops_lab.packages import imported_roots, versions
 from mlops_lab.plan import Plan, StepPlan
-from mlops_lab.prelude import setup_before
-from mlops_lab.results import Recipe, Result, ResultStore, Version, apply_outputs, stale_input
+from mlops_lab.results import Result, ResultStore, Version, apply_outputs, stale_input
 from mlops_lab.runs import Home, RunFolder
+from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options
+from mlops_lab.targets.attempt import Attempt, Executor
+from mlops_lab.targets.selection import Selection, select
 
-if TYPE_CHECKING:
-    from mlops_lab.tracking import Tracker
-
-_RUNTIME = Path(__file__).parent.parent / "runtime"
-_EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
 _RETRYABLE = {"error", "died", "timeout"}
 
 
 def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:
     """Run a plan on this machine; see `targets.Run`."""
     notebook = plan.pipeline.notebook
-    selection = _select(plan, options)
+    selection = select(plan, options)
     python = _kernel_python(notebook.kernel_name)
     home = Home.of(notebook.folder)
     home.prepare()
@@ -55,33 +51,19 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
 
 
 @dataclass
-class _Attempt:
-    """A step being executed in a thread of its own."""
-
-    number: int
-    current: dict[str, Version]
-    recipe: Recipe
-    ended: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-    process: int | None = None
-    ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it
-    last_output: str = ""
-
-
-@dataclass
 class _Task:
     """A step on its way through the run."""
 
     planned: StepPlan
     forced: bool = False
-    attempt: _Attempt | None = None
+    attempt: Attempt | None = None
     attempts: int = 0
     tries: int = 0
     result: Result | None = None
     last_outputs: frozenset[str] = frozenset()
     last_inputs: frozenset[str] = frozenset()
     made_from: dict[str, Version] | None = None
-    taken: list[tuple[_Attempt, Result]] = field(default_factory=list)
+    taken: list[tuple[Attempt, Result]] = field(default_factory=list)
     committed: bool = False
     skipped: str = ""
     looked: bool = False
@@ -94,39 +76,6 @@ class _Task:
     @property
     def failed(self) -> bool:
         return self.result is not None and self.result.status != "done"
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """Steps that run or are taken from the cache, and those of them that must run again."""
-
-    needed: frozenset[str]
-    forced: frozenset[str]
-
-
-def _select(plan: Plan, options: Options) -> _Selection:
-    everything = frozenset(step.name for step in plan.steps)
-    groups = {step.step.group for step in plan.steps} | everything
-
-    def parts(name: str) -> list[str]:
-        found = [step.name for step in plan.pipeline.group(name)]
-        if not found:
-            known = ", ".join(step.name for step in plan.steps)
-            raise UsageError(f"There is no step {name!r}{did_you_mean(name, groups)}. The steps are: {known}.")
-        return found
-
-    if options.only:
-        forced = frozenset(name for wanted in options.only for name in parts(wanted))
-        return _Selection(plan.upstream(forced), forced)
-    needed, forced = everything, frozenset[str]()
-    if options.end:
-        needed = plan.upstream(parts(options.end))
-    if options.start:
-        forced = plan.downstream(parts(options.start)) & needed
-        if not forced:
-            raise UsageError(f"Step {options.end!r} does not depend on {options.start!r}: nothing would run.")
-        needed = plan.upstream(forced) if options.end else everything
-    return _Selection(needed, forced)
 
 
 def _kernel_python(name: str) -> str:
@@ -151,9 +100,11 @@ def _kernel_python(name: str) -> str:
 
 
 class _Engine:
-    def __init__(self, plan: Plan, options: Options, selection: _Selection, home: Home, folder: RunFolder, python: str,
+    EXECUTOR = Executor
+
+    def __init__(self, plan: Plan, options: Options, selection: Selection, home: Home, folder: RunFolder, python: str,
                  listeners: Iterable[Listener]) -> None:  # fmt: skip
-        self.plan, self.options, self.home, self.folder, self.python = plan, options, home, folder, python
+        self.plan, self.options, self.home, self.folder = plan, options, home, folder
         self.pipeline = plan.pipeline
         self.notebook = plan.pipeline.notebook
         self.tasks = [_Task(step, forced=step.name in selection.forced) for step in plan.steps]
@@ -163,16 +114,15 @@ class _Engine:
         self.results = ResultStore(home.results, self.notebook.folder, lambda b: (home.bundles / b[:2] / b).exists())
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers = options.workers or cores
-        self.done: queue.Queue[tuple[_Task, _Attempt, Result]] = queue.Queue()
+        self.done: queue.Queue[tuple[_Task, Attempt, Result]] = queue.Queue()
         self.fatal: BaseException | None = None
         self.cancelled = False
         self.pool = ThreadPoolExecutor(max(self.workers, 1), thread_name_prefix="step")
         self.log = ev.EventLog(folder.log)
         self.log.listeners += listeners
-        self.tracker: Tracker | None = None
+        self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit)
         self.started = time.monotonic()
         self.experiment = options.experiment or self.notebook.settings.experiment or self.pipeline.name
-        logging.getLogger("papermill").setLevel(logging.ERROR)
 
     # -- the run -------------------------------------------------------------------------------------------------
 
@@ -217,7 +167,7 @@ class _Engine:
         if self.options.tracking:
             from mlops_lab.tracking import Tracker
 
-            self.tracker = Tracker.start(
+            self.executor.tracker = Tracker.start(
                 self.folder.path, experiment=self.experiment, notebook=self.notebook.path, on_message=self.emit
             )
         for task in self.tasks:
@@ -226,13 +176,13 @@ class _Engine:
 
     def _end(self, status: str, message: str) -> None:
         try:
-            if self.tracker:
-                self.tracker.drain(60 if status != "cancelled" else 10)
+            if self.executor.tracker:
+                self.executor.tracker.drain(60 if status != "cancelled" else 10)
             self.emit(ev.RunFinished(status=status, seconds=time.monotonic() - self.started, message=message))
         finally:
             self.log.close()
-            if self.tracker:
-                self.tracker.finish(5)
+            if self.executor.tracker:
+                self.executor.tracker.finish(5)
 
     def _status(self) -> str:
         if self.cancelled:
@@ -265,7 +215,7 @@ class _Engine:
             if task.attempt and limit and time.monotonic() - task.attempt.started > limit:
                 self._stop(task.attempt, "timeout")
 
-    def _stop(self, attempt: _Attempt, why: str) -> None:
+    def _stop(self, attempt: Attempt, why: str) -> None:
         from mlops_lab.runtime.execute import kill
 
         attempt.ended_by = attempt.ended_by or why
@@ -287,7 +237,56 @@ class _Engine:
     # -- scheduling and commit -----------------------------------------------------------------------------------
 
     def advance(self) -> bool:
-        """Walk the steps in notebook order: settle, commit, start. False when nothing is left to do."""
+        """Settle, commit and start what can be. False when nothing is left to do."""
+        return self._advance_fixed() if self.options.fixed_graph else self._advance_in_order()
+
+    def _advance_fixed(self) -> bool:
+        """As an engine with a fixed graph: each step once, on what those that it waits for left, under its guard."""
+        by_name = {task.name: task for task in self.tasks}
+        for task in self.tasks:
+            if task.committed or task.attempt or (task.skipped and (task.skipped != "not selected" or task.looked)):
+                continue
+            because = self._blocked_by(task)
+            if because and not task.skipped:
+                task.skipped = because
+                self.emit(ev.StepSkipped(step=task.name, because=because))
+                continue
+            above = self.plan.upstream([task.name]) - {task.name}
+            if not all(by_name[name].committed or by_name[name].skipped for name in self.plan.sources[task.name]):
+                continue
+            current: dict[str, Version] = {}
+            for other in self.tasks:
+                if other.name in above and other.result:
+                    apply_outputs(current, other.result)
+            if task.skipped:
+                self._left_out(task, current)
+                task.looked = True
+                continue
+            if not task.result and task.not_before <= time.monotonic():
+                self._start(task, current)
+                self._refuse_cached(task)
+            if task.result:
+                task.committed = True
+                self.emit(ev.StepCommitted(step=task.name, attempt=task.result.attempt))
+                if task.failed and self.options.fail_fast:
+                    self._skip_rest(f"step {task.name!r} failed")
+        return any(task.attempt or not (task.committed or task.skipped) for task in self.tasks)
+
+    def _refuse_cached(self, task: _Task) -> None:
+        """A result that comes from the cache was not held against this graph when it was made."""
+        if task.result is None:
+            return
+        tables, result = self.executor.guards[task.name], task.result
+        loaded = [name for name in result.inputs if name not in (task.planned.reads or ())]
+        found = missing_inputs(task.name, tables, loaded)
+        found += undeclared(task.name, tables, result.inputs, result.outputs, result.undeclared_states)
+        if found:
+            failure = ev.Failure(kind="refused", code=found[0].code, message=found[0].message)
+            task.result = msgspec.structs.replace(result, status="failed", outputs={}, failure=failure)
+            self.emit(ev.StepFinished(step=task.name, attempt=0, status="failed", seconds=0.0, failure=failure))
+
+    def _advance_in_order(self) -> bool:
+        """Walk the steps in notebook order: what a step left counts once nothing above it can change what it read."""
         current: dict[str, Version] = {}
         unsettled: list[_Task] = []
         for task in self.tasks:
@@ -341,7 +340,7 @@ class _Engine:
             return
         task.looked = True
         keep = None if task.planned.keep is None else sorted(task.planned.keep)
-        task.result = self.results.find(self._recipe(task.planned), current, keep)
+        task.result = self.results.find(self.executor.recipe(task.planned), current, keep)
         if task.result is None:
             text = "it was left out and has no stored result; the steps below run as if it changed nothing that they read"
             self.emit(ev.Message(level="warning", step=task.name, text=text))
@@ -397,7 +396,7 @@ class _Engine:
                     self.emit(ev.StepSkipped(step=task.name, because=because))
 
     def _start(self, task: _Task, current: dict[str, Version]) -> None:
-        recipe = self._recipe(task.planned)
+        recipe = self.executor.recipe(task.planned)
         keep = None if task.planned.keep is None else sorted(task.planned.keep)
         if task.attempts == 0:
             cached = None
@@ -424,158 +423,15 @@ class _Engine:
         import mlops_lab.runtime.execute  # noqa: F401 - slow; here, so that the step threads don't race for it
 
         task.attempts += 1
-        attempt = _Attempt(task.attempts, current, recipe)
+        attempt = Attempt(task.attempts, current, recipe)
         task.attempt = attempt
-        executed = self.folder.attempt(task.name, attempt.number) / "executed.ipynb"
+        executed = self.executor.executed(task.planned, attempt)
         self.emit(ev.StepStarted(step=task.name, attempt=attempt.number, reason=reason, notebook=str(executed)))
         # All analysis happens in this thread: the interpreter's parser is not safe to use from several (CPython 3.11).
-        order, node = self._order(task, attempt, executed.parent), stepnb.build(self.pipeline, task.planned)
-        self.pool.submit(self._execute, task, attempt, executed, order, node)
+        order, node = self.executor.order(task.planned, attempt), stepnb.build(self.pipeline, task.planned)
+        self.pool.submit(lambda: self.done.put((task, attempt, self.executor.execute(task.planned, attempt, order, node))))
 
-    def _recipe(self, planned: StepPlan) -> Recipe:
-        step = planned.step
-        setup = setup_before(self.notebook.cells, step.first)
-        trees = [cell.tree for cell in (*step.cells, *setup, *{item.cell for item in planned.prelude})]
-        given = self.options.parameters
-        parameters = {p.name: repr(given.get(p.name, p.default)) for p in stepnb.step_parameters(self.pipeline, planned)}
-        return Recipe(
-            cells={cell.number: cell.normalised for cell in step.cells},
-            prelude="\n".join(
-                [
-                    *(item.code for item in planned.prelude),
-                    *(code for _, code in planned.configuration),
-                    *(cell.normalised for cell in setup),
-                ]
-            ),
-            parameters=parameters,
-            packages=versions(imported_roots(trees), self.python),
-            reads=None if planned.reads is None else sorted(planned.reads),
-            interpreter=f"{sys.version.split()[0]} {self.python} {os.environ.get('PYTHONHASHSEED', '0')}",
-            seeded=self.plan.seeded,
-            settings=dict(step.settings.env),
-        )
-
-    # -- an attempt ----------------------------------------------------------------------------------------------
-
-    def _execute(self, task: _Task, attempt: _Attempt, executed: Path, order: dict[str, Any], node: Any) -> None:
-        """Run one attempt, in a thread; its result goes to `done`, whatever happens."""
-        result = Result(
-            task.name, self.folder.id, attempt.number, "failed", 0.0, {}, notebook=str(executed), recipe=attempt.recipe
-        )
-        try:
-            self._run_notebook(task, attempt, executed, result, order, node)
-        except OSError as error:
-            text = f"can't write the step's files in {executed.parent}: {error.strerror or error}"
-            result.failure = ev.Failure(kind="error", message=text)
-        except Exception as error:  # a defect of ours or of a library: the run goes on and says so
-            result.failure = ev.Failure(kind="error", message=f"{type(error).__name__}: {error}")
-            logging.getLogger(__name__).debug("attempt failed", exc_info=True)
-        result.seconds = time.monotonic() - attempt.started
-        self.done.put((task, attempt, result))
-
-    def _run_notebook(self, task: _Task, attempt: _Attempt, executed: Path, result: Result, order: dict[str, Any],
-                      node: Any) -> None:  # fmt: skip
-        import nbformat
-
-        from mlops_lab.runtime.execute import execute, kill
-
-        folder = executed.parent
-        folder.mkdir(parents=True)
-        order_path = folder / "order.json"
-        order_path.write_text(json.dumps(order), encoding="utf-8")
-        source = folder / "notebook.ipynb"
-        nbformat.write(node, source)
-
-        def report(kind: str, **fields: Any) -> None:
-            if kind == "kernel_started":
-                attempt.process = fields["process"]
-                if attempt.ended_by:
-                    kill(attempt.process)
-            elif kind == "cell_started":
-                self.emit(ev.CellStarted(step=task.name, attempt=attempt.number, **fields))
-            elif kind == "cell_finished":
-                self.emit(ev.CellFinished(step=task.name, attempt=attempt.number, **fields))
-            elif kind == "cell_output":
-                attempt.last_output = fields["output"].get("text") or attempt.last_output
-                self.emit(
-                    ev.CellOutput(step=task.name, attempt=attempt.number, cell=fields["cell"], output=_cut(fields["output"]))
-                )
-
-        outcome = execute(
-            str(source),
-            str(executed),
-            parameters=stepnb.injected(self.pipeline, task.planned, self.options.parameters),
-            kernel=self.notebook.kernel_name,
-            folder=str(self.notebook.folder),
-            environment=self._environment(task, attempt, order_path),
-            report=report,
-        )
-        kill(attempt.process)  # what the step's cells started in the background ends with it
-        written = folder / "result.json"
-        if written.exists():
-            news = json.loads(written.read_text(encoding="utf-8"))
-            for name in ("inputs", "states", "late_states", "outputs", "files_read", "files_written", "metrics"):
-                setattr(result, name, news.get(name, getattr(result, name)))
-        else:  # it ended before it had loaded its inputs
-            reads = task.planned.reads
-            result.inputs = {n: attempt.current.get(n) for n in (reads if reads is not None else attempt.current)}
-        result.keep = None if task.planned.keep is None else sorted(task.planned.keep)
-        if outcome.kind:
-            result.failure = _failure(outcome, attempt)
-            rejected = task.planned.step.gate and outcome.name == "AssertionError"
-            result.status = "rejected" if rejected else "failed"
-            if rejected:
-                result.failure.kind = "rejected"
-        elif "outputs" not in json.loads(written.read_text(encoding="utf-8")):
-            result.failure = ev.Failure(kind="error", message="the step ended without storing its outputs")
-        else:
-            result.status = "done"
-
-    def _order(self, task: _Task, attempt: _Attempt, folder: Path) -> dict[str, Any]:
-        planned, notebook = task.planned, self.notebook
-        values = {p.name: stepnb.assignment(p) for p in self.pipeline.static_parameters if p.cell < planned.step.first}
-        values |= {n: f"{n} = {v!r}" for n, v in self.options.parameters.items() if n in values}
-        metrics = {n for c in planned.step.cells for m in self.pipeline.metric_cells if m is c for n in _names(c)}
-        return {
-            "step": planned.name,
-            "store": str(self.home.bundles),
-            "folder": str(notebook.folder),
-            "numbers": list(planned.step.numbers),
-            "sources": [[cell.number, cell.source] for cell in notebook.cells],
-            "reads": None if planned.reads is None else sorted(planned.reads),
-            "keep": None if planned.keep is None else sorted(planned.keep),
-            "current": {n: v for n, v in attempt.current.items() if not n.startswith("file:")},
-            "imports": {n: [s] for n, s in values.items()} | {n: list(s) for n, s in planned.imports.items()},
-            "configuration": planned.configuration,
-            "seeded": self.plan.seeded,
-            "modules": sorted(imported_roots(cell.tree for cell in planned.step.cells)),
-            "bound_in": dict(planned.bound_in),
-            "metrics": sorted(metrics),
-            "result": str(folder / "result.json"),
-        }
-
-    def _environment(self, task: _Task, attempt: _Attempt, order: Path) -> dict[str, str]:
-        import cloudpickle
-
-        step = task.planned.step
-        text = "\n".join([*(item.code for item in task.planned.prelude), *(cell.source for cell in step.cells)])
-        tracking: dict[str, str] = {}
-        if self.tracker:
-            # Only a step that uses MLflow waits until its run exists.
-            uses = "mlflow" in text
-            of_step = self.tracker.environment
-            tracking = of_step(task.name, attempt.number, code=text) if uses else self.tracker.base_environment()
-        return {
-            # One hash seed for all steps: the order of a set must not change on its way from one to the next.
-            "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
-            "MLOPS_LAB_RUNTIME": str(_RUNTIME),
-            "MLOPS_LAB_ORDER": str(order),
-            "MLOPS_LAB_CLOUDPICKLE": str(Path(cloudpickle.__file__).parent.parent),
-            **tracking,
-            **step.settings.env,
-        }
-
-    def _take(self, task: _Task, attempt: _Attempt, result: Result) -> None:
+    def _take(self, task: _Task, attempt: Attempt, result: Result) -> None:
         """An attempt ended: report it, file its result, or see to it that it is tried again."""
         task.attempt = None
         attempt.ended = time.monotonic()
@@ -621,7 +477,7 @@ class _Engine:
         elif result.status == "cancelled":
             task.skipped = "cancelled"
 
-    def _refuse_file_conflict(self, task: _Task, attempt: _Attempt, result: Result) -> None:
+    def _refuse_file_conflict(self, task: _Task, attempt: Attempt, result: Result) -> None:
         """Fail a step when it and another one used a file at once in the wrong order: files have no versions to go back to."""
         place = self.tasks.index(task)
         for other in self.tasks:
@@ -648,38 +504,8 @@ class _Engine:
                     return
 
 
-_PHASES = {
-    "mlops-lab-prelude": "in the imports and configuration replayed from the cells above",
-    "mlops-lab-setup": "in a setup cell",
-    "mlops-lab-inputs": "while loading its inputs",
-    "mlops-lab-outputs": "while storing what it leaves",
-}
-
-
 class _Fatal(MlopsLabError):
     """The run can't go on."""
-
-
-def _failure(outcome: Any, attempt: _Attempt) -> ev.Failure:
-    message = outcome.message
-    if outcome.phase in _PHASES and outcome.kind != "refused":
-        message = f"{_PHASES[outcome.phase]}: {message}"
-    if outcome.kind == "died" and attempt.last_output:
-        message += f"; its last output was: {attempt.last_output.strip()[-300:]}"
-    code = match[1] if (match := re.match(r"(ML\d+): ", message)) else ""
-    line = int(found[-1]) if (found := re.findall(rf"Cell In\[{outcome.cell}\], line (\d+)", _plain(outcome.traceback))) else 0
-    return ev.Failure(
-        kind=outcome.kind,
-        message=message,
-        cell=outcome.cell,
-        line=line,
-        code=code,
-        traceback=outcome.traceback[-20_000:],
-    )
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def _input_versions(result: Result) -> dict[str, str]:
@@ -693,26 +519,6 @@ def _outputs(result: Result) -> dict[str, ev.Output]:
             found[name] = ev.Output(version=output["version"][0], type=output.get("type", ""), bytes=output.get("bytes", 0),
                                     preview=output.get("preview", ""))  # fmt: skip
     return found
-
-
-def _cut(output: dict[str, Any]) -> dict[str, Any]:
-    """An output small enough for the log."""
-    output = json.loads(json.dumps(output))
-    texts = output.get("data", output)
-    for key, value in list(texts.items()):
-        if isinstance(value, str) and len(value) > _EVENT_TEXT:
-            if "data" in output and key != "text/plain":
-                texts[key] = ""  # half a picture is none
-            else:
-                texts[key] = value[:_EVENT_TEXT] + f"\n[{len(value) - _EVENT_TEXT} characters cut; see the executed notebook]"
-    return dict(output)
-
-
-def _names(cell: Any) -> set[str]:
-    from mlops_lab.scopes import module_names
-
-    loads, stores = module_names(cell.tree.body)
-    return loads | stores
 
 
 def _is_json(value: Any) -> bool:

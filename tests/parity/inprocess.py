@@ -31,7 +31,7 @@ from typing import Any
 import nbformat.v4.nbbase
 from nbformat import NotebookNode
 
-from mlops_lab import checks, stepnb
+from mlops_lab import checks
 from mlops_lab import notebook as nb
 from mlops_lab import plan as plan_module
 from mlops_lab.pipeline import build
@@ -249,13 +249,13 @@ class _Engine(local._Engine):  # type: ignore[misc, name-defined]
 
     def __init__(self, plan: Plan, home: Home, dice: random.Random, options: Options, versions: bool) -> None:
         folder = home.new_run()
-        super().__init__(plan, options, local._select(plan, options), home, folder, sys.executable, ())
+        self.EXECUTOR = _Executor
+        super().__init__(plan, options, local.select(plan, options), home, folder, sys.executable, ())
         self.log.close()
-        self.dice, self.versions = dice, versions
+        self.dice = self.executor.dice = dice
+        self.executor.versions = versions
         self.pending: list[Any] = []
-        self.pool = types.SimpleNamespace(submit=lambda *call: self.pending.append(call))
-        self.prints: dict[str, list[tuple[str, str]]] = {}
-        self.loud: dict[str, str] = {}
+        self.pool = types.SimpleNamespace(submit=self.pending.append)
         self.seen: list[Any] = []
 
     def emit(self, event: Any) -> None:
@@ -271,27 +271,38 @@ class _Engine(local._Engine):  # type: ignore[misc, name-defined]
                 if not any(t.attempt for t in self.tasks) and rounds > 400:
                     raise RuntimeError("nothing runs and nothing is settled")
                 continue
-            call, *arguments = self.pending.pop(self.dice.randrange(len(self.pending)))
-            call(*arguments)
+            self.pending.pop(self.dice.randrange(len(self.pending)))()
             while not self.done.empty():
                 self._take(*self.done.get())
 
-    def _recipe(self, planned: Any) -> Recipe:
+
+class _Executor(local.Executor):  # type: ignore[misc, name-defined]
+    """The real orders and recipes; a step's cells run here, in a fresh namespace."""
+
+    dice: random.Random
+    versions: bool
+
+    def __init__(self, *context: Any) -> None:
+        super().__init__(*context)
+        self.prints: dict[str, list[tuple[str, str]]] = {}
+        self.loud: dict[str, str] = {}
+
+    def recipe(self, planned: Any) -> Recipe:
         if self.versions:
-            return super()._recipe(planned)
+            return super().recipe(planned)
         return Recipe({}, planned.name, {}, {}, None, "", self.plan.seeded)
 
-    def _run_notebook(self, task: Any, attempt: Any, executed: Path, result: Result, order: Any, node: Any) -> None:
+    def run_notebook(self, planned: Any, attempt: Any, result: Result, order: Any, node: Any) -> None:
         if attempt.ended_by and self.dice.random() < 0.7:
             result.failure = local.ev.Failure(kind="died", message="killed")
             return
-        folder = executed.parent
-        order = json.loads(json.dumps(self._order(task, attempt, folder)))
+        executed = self.executed(planned, attempt)
+        order = json.loads(json.dumps(order))
         prints: list[tuple[str, str]] = []
         with process(self.dice.randrange(2**32)) as names:
             shell = _Shell(names)
             runtime, phase, error = None, "", ""
-            for cell in stepnb.build(self.pipeline, task.planned).cells:
+            for cell in node.cells:
                 tag = next((t for t in cell.metadata.get("tags", ()) if t.startswith("mlops-lab-")), "")
                 phase = tag
                 if tag == "mlops-lab-inputs":
@@ -311,15 +322,15 @@ class _Engine(local._Engine):  # type: ignore[misc, name-defined]
             for name in set(news) & set(Result.__struct_fields__) - {"files_read", "files_written", "seconds"}:
                 setattr(result, name, news[name])
         else:
-            reads = task.planned.reads
+            reads = planned.reads
             result.inputs = {n: attempt.current.get(n) for n in (reads if reads is not None else attempt.current)}
-        result.keep = None if task.planned.keep is None else sorted(task.planned.keep)
+        result.keep = None if planned.keep is None else sorted(planned.keep)
         result.status = "failed" if error else "done"
-        self.prints[f"{task.name}/{attempt.number}"] = prints
+        self.prints[f"{planned.name}/{attempt.number}"] = prints
         executed.parent.mkdir(parents=True, exist_ok=True)
         executed.write_text(json.dumps(prints))
         if error and phase:
-            self.loud[f"{task.name}/{attempt.number}"] = f"{phase}: {error}"
+            self.loud[f"{planned.name}/{attempt.number}"] = f"{phase}: {error}"
         if error:
             result.failure = local.ev.Failure(kind="error", message=error)
 
@@ -327,7 +338,7 @@ class _Engine(local._Engine):  # type: ignore[misc, name-defined]
 def _guarded(call: Any) -> str:
     try:
         call()
-    except kit.InputRefused as refused:
+    except kit.InputRefused as refused:  # or what the guard of a fixed graph refuses
         return f"InputRefused: {refused}"
     except Exception as error:
         if os.environ.get("PARITY_TRACE"):
@@ -356,13 +367,13 @@ def pipeline(cells: Sequence[Cell], seed: int, home: Home, workers: int = 0, ver
         if task.result is None:
             continue
         if task.result.run == engine.folder.id:
-            loud = engine.loud.get(f"{task.name}/{task.result.attempt}", "")
+            loud = engine.executor.loud.get(f"{task.name}/{task.result.attempt}", "")
         else:
             loud = ""
         prints = json.loads(Path(task.result.notebook).read_text()) if Path(task.result.notebook).exists() else []
         for cell, seen in zip(task.planned.step.cells, prints, strict=False):
             found.cells[cell.number] = tuple(seen)
-        if loud.startswith("mlops-lab-inputs: InputRefused"):
+        if "puts: InputRefused" in loud:
             found.refused = loud
             break
         if loud:

@@ -1,0 +1,120 @@
+"""What a step did that the graph of steps doesn't show, and that an engine with a fixed graph therefore can't make good.
+
+Such an engine (Kubeflow, an exported workflow, `--fixed-graph` here) hands a step what the steps it waits for left. That is
+what the notebook gives as long as no step changes, behind the analysis, what an unrelated step works with: *unrelated* are two
+steps of which none waits for the other, directly or not. The tables come with the step's order (made by `mlops_lab/guard.py`):
+
+    readers    name -> unrelated later steps that may read it
+    writers    name -> unrelated later steps that may change it
+    holders    name -> unrelated earlier steps that read it, and may still hold what they read
+    sources    name -> unrelated earlier steps that may have left it
+    unrelated  unrelated later steps
+    drawing    unrelated steps above that draw from the global random generators
+    changes    names that the step is known to change
+    draws      true if the step is known to draw
+
+Standard library only: it travels into containers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_WAYS_OUT = "Tag {later!r} with after:{earlier}, merge the two steps, or let a run record it: mlops-lab run NOTEBOOK --learn."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the graph lacks.
+
+    `record` is what makes it an edge: (step, "changes" or "uses", name), a row for that step's settings.
+    """
+
+    code: str
+    name: str
+    steps: tuple[str, ...]
+    message: str
+    record: tuple[str, str, str]
+
+
+def missing_inputs(step: str, tables: Mapping[str, Any], loaded: Collection[str]) -> list[Finding]:
+    """What the step turned out to need (`loaded`, by a function among its inputs) from steps it doesn't wait for."""
+    found = []
+    for name in sorted(set(loaded) & set(tables["sources"])):
+        earlier = tables["sources"][name]
+        text = (
+            f"ML205: a function that step {step!r} was given needs {name!r}, which step {earlier[-1]!r} may have changed, and "
+            f"{step!r} doesn't wait for it. "
+        )
+        found.append(
+            Finding("ML205", name, tuple(earlier), text + _ways_out(earlier[-1], step), (step, "uses", name))
+        )  # fmt: skip
+    return found
+
+
+def undeclared(step: str, tables: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any],
+               states: Collection[str]) -> list[Finding]:  # fmt: skip
+    """What the step changed behind the graph.
+
+    `inputs` and `outputs` are those of its result; `states` the ambient states (`@name`) that it left otherwise than its
+    configuration statements, replayed, leave them.
+    """
+    found = []
+    for name, output in outputs.items():
+        before = inputs.get(name)
+        if name[0] == "@" or (output and output.get("unread")):
+            continue
+        if name.startswith("def:"):
+            # Whoever has an instance has the class: the readers of its name are not all that see it.
+            later = tables["unrelated"] if before else []
+            shown = name.rpartition("/")[2]
+            if later:
+                found.append(_changed(step, shown, later))
+            continue
+        if output and before and output["version"][1] == before[1]:
+            later = tables["writers"].get(name, [])
+            if later:  # the value is as it was, but something else now shares it
+                text = (
+                    f"ML203: step {step!r} keeps {name!r} inside of something else that it leaves, and step {later[0]!r}, "
+                    f"which doesn't wait for it, may change {name!r}. "
+                )
+                found.append(Finding("ML203", name, tuple(later), text + _ways_out(step, later[0]), (step, "changes", name)))
+            continue
+        later = tables["readers"].get(name, [])
+        if later:
+            found.append(_changed(step, name, later))
+        holders = tables["holders"].get(name, []) if name not in tables["changes"] else []
+        if holders:
+            text = (
+                f"ML203: step {step!r} changes {name!r} in a way that the analysis did not see, and step {holders[-1]!r}, "
+                f"which it doesn't wait for, may hold on to what it read. "
+            )
+            found.append(Finding("ML203", name, tuple(holders), text + _ways_out(holders[-1], step), (step, "changes", name)))
+    for name in sorted(states):
+        if "random" not in name:
+            if tables["unrelated"]:
+                found.append(_changed(step, name, tables["unrelated"]))
+            continue
+        others = [*tables["drawing"], *tables["unrelated"]] if not tables["draws"] else []
+        if others:
+            text = (
+                f"ML204: step {step!r} draws from the global generator {name[1:]} in a way that the analysis did not see, and "
+                f"its place among the draws of step {others[-1]!r} isn't fixed. "
+            )
+            found.append(Finding("ML204", name, tuple(others), text + _ways_out(step, others[-1]), (step, "changes", name)))
+    return found
+
+
+def _changed(step: str, name: str, later: list[str]) -> Finding:
+    what = f"the settings of {name[1:]}" if name[0] == "@" else repr(name)
+    text = (
+        f"ML203: step {step!r} changes {what} in a way that the analysis did not see, and step {later[0]!r}, which may read "
+        f"it, doesn't wait for {step!r}. "
+    )
+    return Finding("ML203", name, tuple(later), text + _ways_out(step, later[0]), (step, "changes", name))
+
+
+def _ways_out(earlier: str, later: str) -> str:
+    return _WAYS_OUT.format(earlier=earlier, later=later)

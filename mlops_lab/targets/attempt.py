@@ -1,0 +1,269 @@
+"""One attempt at a step on this machine: its recipe and order, its notebook run in a kernel, its result.
+
+`local.py` decides when and from which versions a step runs; what happens then is here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_lab import events as ev
+from mlops_lab import guard, stepnb
+from mlops_lab.packages import imported_roots, versions
+from mlops_lab.plan import Plan, StepPlan
+from mlops_lab.prelude import setup_before
+from mlops_lab.results import Recipe, Result, Version
+from mlops_lab.runs import Home, RunFolder
+from mlops_lab.targets import Options
+
+if TYPE_CHECKING:
+    from mlops_lab.tracking import Tracker
+
+_RUNTIME = Path(__file__).parent.parent / "runtime"
+_EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
+
+
+@dataclass
+class Attempt:
+    """A step being executed in a thread of its own."""
+
+    number: int
+    current: dict[str, Version]
+    recipe: Recipe
+    ended: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    process: int | None = None
+    ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it
+    last_output: str = ""
+
+
+class Executor:
+    """Executes the steps of one run. `emit` takes the events of their cells; `guards` are the tables of a fixed graph."""
+
+    def __init__(self, plan: Plan, options: Options, home: Home, folder: RunFolder, python: str,
+                 emit: Callable[[ev.AnyEvent], None]) -> None:  # fmt: skip
+        self.plan, self.options, self.home, self.folder, self.python, self.emit = plan, options, home, folder, python, emit
+        self.pipeline = plan.pipeline
+        self.notebook = plan.pipeline.notebook
+        self.tracker: Tracker | None = None
+        self.guards: Mapping[str, dict[str, Any]] = guard.tables(plan) if options.fixed_graph else {}
+        logging.getLogger("papermill").setLevel(logging.ERROR)
+
+    def recipe(self, planned: StepPlan) -> Recipe:
+        """All that the step's result will depend on, besides the versions of its inputs."""
+        step = planned.step
+        setup = setup_before(self.notebook.cells, step.first)
+        trees = [cell.tree for cell in (*step.cells, *setup, *{item.cell for item in planned.prelude})]
+        given = self.options.parameters
+        parameters = {p.name: repr(given.get(p.name, p.default)) for p in stepnb.step_parameters(self.pipeline, planned)}
+        return Recipe(
+            cells={cell.number: cell.normalised for cell in step.cells},
+            prelude="\n".join(
+                [
+                    *(item.code for item in planned.prelude),
+                    *(code for _, code in planned.configuration),
+                    *(cell.normalised for cell in setup),
+                ]
+            ),
+            parameters=parameters,
+            packages=versions(imported_roots(trees), self.python),
+            reads=None if planned.reads is None else sorted(planned.reads),
+            interpreter=f"{sys.version.split()[0]} {self.python} {os.environ.get('PYTHONHASHSEED', '0')}",
+            seeded=self.plan.seeded,
+            settings=dict(step.settings.env),
+        )
+
+    def execute(self, planned: StepPlan, attempt: Attempt, order: dict[str, Any], node: Any) -> Result:
+        """Run one attempt to its end; what goes wrong is in the result. Safe to call from a thread."""
+        executed = self.executed(planned, attempt)
+        result = Result(
+            planned.name, self.folder.id, attempt.number, "failed", 0.0, {}, notebook=str(executed), recipe=attempt.recipe
+        )
+        try:
+            self.run_notebook(planned, attempt, result, order, node)
+        except OSError as error:
+            text = f"can't write the step's files in {executed.parent}: {error.strerror or error}"
+            result.failure = ev.Failure(kind="error", message=text)
+        except Exception as error:  # a defect of ours or of a library: the run goes on and says so
+            result.failure = ev.Failure(kind="error", message=f"{type(error).__name__}: {error}")
+            logging.getLogger(__name__).debug("attempt failed", exc_info=True)
+        result.seconds = time.monotonic() - attempt.started
+        return result
+
+    def executed(self, planned: StepPlan, attempt: Attempt) -> Path:
+        """Where the attempt's executed notebook is written."""
+        return self.folder.attempt(planned.name, attempt.number) / "executed.ipynb"
+
+    def run_notebook(self, planned: StepPlan, attempt: Attempt, result: Result, order: dict[str, Any], node: Any) -> None:
+        """Run the step's notebook in a kernel, and take what it reported into the result."""
+        import nbformat
+
+        from mlops_lab.runtime.execute import execute, kill
+
+        executed = self.executed(planned, attempt)
+        folder = executed.parent
+        folder.mkdir(parents=True)
+        order_path = folder / "order.json"
+        order_path.write_text(json.dumps(order), encoding="utf-8")
+        source = folder / "notebook.ipynb"
+        nbformat.write(node, source)
+
+        def report(kind: str, **fields: Any) -> None:
+            if kind == "kernel_started":
+                attempt.process = fields["process"]
+                if attempt.ended_by:
+                    kill(attempt.process)
+            elif kind == "cell_started":
+                self.emit(ev.CellStarted(step=planned.name, attempt=attempt.number, **fields))
+            elif kind == "cell_finished":
+                self.emit(ev.CellFinished(step=planned.name, attempt=attempt.number, **fields))
+            elif kind == "cell_output":
+                attempt.last_output = fields["output"].get("text") or attempt.last_output
+                self.emit(
+                    ev.CellOutput(step=planned.name, attempt=attempt.number, cell=fields["cell"], output=_cut(fields["output"]))
+                )
+
+        outcome = execute(
+            str(source),
+            str(executed),
+            parameters=stepnb.injected(self.pipeline, planned, self.options.parameters),
+            kernel=self.notebook.kernel_name,
+            folder=str(self.notebook.folder),
+            environment=self._environment(planned, attempt, order_path),
+            report=report,
+        )
+        kill(attempt.process)  # what the step's cells started in the background ends with it
+        written = folder / "result.json"
+        if written.exists():
+            news = json.loads(written.read_text(encoding="utf-8"))
+            for name in (
+                "inputs",
+                "states",
+                "late_states",
+                "undeclared_states",
+                "outputs",
+                "files_read",
+                "files_written",
+                "metrics",
+            ):
+                setattr(result, name, news.get(name, getattr(result, name)))
+        else:  # it ended before it had loaded its inputs
+            reads = planned.reads
+            result.inputs = {n: attempt.current.get(n) for n in (reads if reads is not None else attempt.current)}
+        result.keep = None if planned.keep is None else sorted(planned.keep)
+        if outcome.kind:
+            result.failure = _failure(outcome, attempt)
+            rejected = planned.step.gate and outcome.name == "AssertionError"
+            result.status = "rejected" if rejected else "failed"
+            if rejected:
+                result.failure.kind = "rejected"
+        elif "outputs" not in json.loads(written.read_text(encoding="utf-8")):
+            result.failure = ev.Failure(kind="error", message="the step ended without storing its outputs")
+        else:
+            result.status = "done"
+
+    def order(self, planned: StepPlan, attempt: Attempt) -> dict[str, Any]:
+        """What the runtime in the kernel is told (`runtime/kit.py`)."""
+        notebook = self.notebook
+        values = {p.name: stepnb.assignment(p) for p in self.pipeline.static_parameters if p.cell < planned.step.first}
+        values |= {n: f"{n} = {v!r}" for n, v in self.options.parameters.items() if n in values}
+        metrics = {n for c in planned.step.cells for m in self.pipeline.metric_cells if m is c for n in _names(c)}
+        return {
+            "step": planned.name,
+            "store": str(self.home.bundles),
+            "folder": str(notebook.folder),
+            "numbers": list(planned.step.numbers),
+            "sources": [[cell.number, cell.source] for cell in notebook.cells],
+            "reads": None if planned.reads is None else sorted(planned.reads),
+            "keep": None if planned.keep is None else sorted(planned.keep),
+            "current": {n: v for n, v in attempt.current.items() if not n.startswith("file:")},
+            "imports": {n: [s] for n, s in values.items()} | {n: list(s) for n, s in planned.imports.items()},
+            "configuration": planned.configuration,
+            "seeded": self.plan.seeded,
+            "modules": sorted(imported_roots(cell.tree for cell in planned.step.cells)),
+            "bound_in": dict(planned.bound_in),
+            "metrics": sorted(metrics),
+            "result": str(self.executed(planned, attempt).with_name("result.json")),
+            "own_configuration": guard.own_configuration(self.plan, planned.name),
+            "guard": self.guards.get(planned.name),
+        }
+
+    def _environment(self, planned: StepPlan, attempt: Attempt, order: Path) -> dict[str, str]:
+        import cloudpickle
+
+        step = planned.step
+        text = "\n".join([*(item.code for item in planned.prelude), *(cell.source for cell in step.cells)])
+        tracking: dict[str, str] = {}
+        if self.tracker:
+            # Only a step that uses MLflow waits until its run exists.
+            uses = "mlflow" in text
+            of_step = self.tracker.environment
+            tracking = of_step(planned.name, attempt.number, code=text) if uses else self.tracker.base_environment()
+        return {
+            # One hash seed for all steps: the order of a set must not change on its way from one to the next.
+            "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
+            "MLOPS_LAB_RUNTIME": str(_RUNTIME),
+            "MLOPS_LAB_ORDER": str(order),
+            "MLOPS_LAB_CLOUDPICKLE": str(Path(cloudpickle.__file__).parent.parent),
+            **tracking,
+            **step.settings.env,
+        }
+
+
+_PHASES = {
+    "mlops-lab-prelude": "in the imports and configuration replayed from the cells above",
+    "mlops-lab-setup": "in a setup cell",
+    "mlops-lab-inputs": "while loading its inputs",
+    "mlops-lab-outputs": "while storing what it leaves",
+}
+
+
+def _failure(outcome: Any, attempt: Attempt) -> ev.Failure:
+    message = outcome.message
+    if outcome.phase in _PHASES and outcome.kind != "refused":
+        message = f"{_PHASES[outcome.phase]}: {message}"
+    if outcome.kind == "died" and attempt.last_output:
+        message += f"; its last output was: {attempt.last_output.strip()[-300:]}"
+    code = match[1] if (match := re.match(r"(ML\d+): ", message)) else ""
+    line = int(found[-1]) if (found := re.findall(rf"Cell In\[{outcome.cell}\], line (\d+)", _plain(outcome.traceback))) else 0
+    return ev.Failure(
+        kind=outcome.kind,
+        message=message,
+        cell=outcome.cell,
+        line=line,
+        code=code,
+        traceback=outcome.traceback[-20_000:],
+    )
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def _cut(output: dict[str, Any]) -> dict[str, Any]:
+    """An output small enough for the log."""
+    output = json.loads(json.dumps(output))
+    texts = output.get("data", output)
+    for key, value in list(texts.items()):
+        if isinstance(value, str) and len(value) > _EVENT_TEXT:
+            if "data" in output and key != "text/plain":
+                texts[key] = ""  # half a picture is none
+            else:
+                texts[key] = value[:_EVENT_TEXT] + f"\n[{len(value) - _EVENT_TEXT} characters cut; see the executed notebook]"
+    return dict(output)
+
+
+def _names(cell: Any) -> set[str]:
+    from mlops_lab.scopes import module_names
+
+    loads, stores = module_names(cell.tree.body)
+    return loads | stores
