@@ -83,6 +83,7 @@ class Pipeline:
         experiment: str = "",
         fail_fast: bool = False,
         tracking: bool = True,
+        fixed_graph: bool = False,
         on: str = "local",
         listener: Callable[[AnyEvent], None] | None = None,
         **values: Any,
@@ -91,7 +92,8 @@ class Pipeline:
 
         `parameters` and further keywords are values for the pipeline's parameters. `start`, `end` and `only` name steps:
         run from, up to, or only these; what they need of others comes from the cache. `workers` is the largest number of
-        steps at once (0: one a core). `listener` is called with each event; `tracking=False` leaves MLflow out.
+        steps at once (0: one a core). `listener` is called with each event; `tracking=False` leaves MLflow out. With
+        `fixed_graph` each step runs once, as on a target that can't go back, and what the graph doesn't show is refused.
 
         Raises `UsageError` for an unknown parameter or step or a wrong value, `CheckError` when the notebook has errors,
         `BusyError` while another run of it is in progress, and `RunError` when the log can't be written.
@@ -107,6 +109,7 @@ class Pipeline:
             experiment=experiment,
             fail_fast=fail_fast,
             tracking=tracking,
+            fixed_graph=fixed_graph,
         )
         return Run(target(on)(self.plan, options, (listener,) if listener else ()))
 

@@ -315,4 +315,7 @@ CHECKS: tuple[Callable[[Plan], Found], ...] = (
 RUNTIME_CODES = {
     "ML201": "a value that another step needs can't be passed on",
     "ML202": "two steps used one file at once in the wrong order",
+    "ML203": "on a fixed graph, a step changed what a step that doesn't wait for it works with",
+    "ML204": "on a fixed graph, a step drew random numbers behind the analysis",
+    "ML205": "on a fixed graph, a step turned out to need what a step it doesn't wait for may have changed",
 }

@@ -205,6 +205,12 @@ def run(
     experiment: Annotated[str, typer.Option(help="MLflow experiment; by default the pipeline's name.")] = "",
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything when a step fails.")] = False,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Leave MLflow out.")] = False,
+    fixed_graph: Annotated[
+        bool, typer.Option("--fixed-graph", help="Run each step once, as Kubeflow does, under the guard of the graph.")
+    ] = False,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Write what the run saw and the analysis didn't into the notebook's metadata.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a notebook as a pipeline: its steps in parallel, unchanged ones from the cache.
@@ -223,8 +229,8 @@ def run(
     if executed is not None:
         _writable(executed, Path(notebook))
     options = Options(values, start, end, tuple(only or ()), not no_cache, workers, experiment, fail_fast)
-    options = replace(options, tracking=not no_tracking)
-    _run(pipeline.plan, options, executed, as_json)
+    options = replace(options, tracking=not no_tracking, fixed_graph=fixed_graph)
+    _run(pipeline.plan, options, executed, as_json, learn)
 
 
 def _writable(path: Path, notebook: Path) -> None:
@@ -237,12 +243,13 @@ def _writable(path: Path, notebook: Path) -> None:
         raise UsageError(f"Can't write {path}: {'it is a folder' if path.is_dir() else 'its folder is read-only'}.")
 
 
-def _run(plan: Any, options: Any, executed: Path | None, as_json: bool) -> None:
+def _run(plan: Any, options: Any, executed: Path | None, as_json: bool, learn: bool = False) -> None:
     from mlops_lab.api import Run
     from mlops_lab.checks import check as find
     from mlops_lab.checks import require_sound
     from mlops_lab.display import Progress, print_diagnostics, print_failures
     from mlops_lab.executed import write
+    from mlops_lab.learn import learn as learn_from
     from mlops_lab.targets import target
     from mlops_lab.tracking import ui_command
 
@@ -259,14 +266,18 @@ def _run(plan: Any, options: Any, executed: Path | None, as_json: bool) -> None:
     write(node, result)
     if executed is not None:
         write(node, executed)
+    learnt = learn_from(plan.pipeline.notebook.path, folder) if learn else []
     if as_json:
-        print(json.dumps(_summary(state, executed or result), indent=2, ensure_ascii=False))  # noqa: T201
+        summary = _summary(state, executed or result) | ({"learnt": [vars(lesson) for lesson in learnt]} if learn else {})
+        print(json.dumps(summary, indent=2, ensure_ascii=False))  # noqa: T201
         raise typer.Exit(_EXIT.get(state.status, EXIT_FAILED))
     _out.print()
     colour = "green" if state.status == "done" else "red"
     _out.print(f"[{colour}]{state.status}[/] in {state.seconds:.1f} s   run {state.id}")
     for name, value in state.metrics.items():
         _out.print(f"  {escape(name)} = {value:.6g}")
+    if learn:
+        _print_learnt(learnt, plan)
     _out.print(f"executed notebook: {executed or _short(result)}", soft_wrap=True)
     if state.tracking:
         _out.print(f"MLflow: run {state.tracking.run_id} in experiment {escape(state.experiment)}; to see it:\n  "
@@ -277,6 +288,15 @@ def _run(plan: Any, options: Any, executed: Path | None, as_json: bool) -> None:
             soft_wrap=True,
         )
     raise typer.Exit(_EXIT.get(state.status, EXIT_FAILED))
+
+
+def _print_learnt(learnt: list[Any], plan: Any) -> None:
+    if not learnt:
+        _out.print("learnt: nothing; the graph already shows what the run did")
+        return
+    _out.print(f"learnt, and written to the settings of the steps in {plan.pipeline.notebook.path.name}:")
+    for lesson in learnt:
+        _out.print(f"  {escape(str(lesson))}", soft_wrap=True)
 
 
 def _short(path: Path) -> str:
@@ -585,6 +605,7 @@ def resume(
         before.get("fail_fast", False),
         tuple(lineage),
         before.get("tracking", True),
+        before.get("fixed_graph", False),
     )
     _run(pipeline.plan, options, executed, as_json)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,14 +64,19 @@ def write(node: Any, path: Path) -> None:
     """Write a notebook whole or not at all. Raises `UsageError` where it can't be written."""
     import nbformat
 
+    write_text(nbformat.writes(node) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file whole or not at all. Raises `UsageError` where it can't be written."""
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(nbformat.writes(node) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
         os.replace(temporary, path)
     except OSError as error:
         if temporary and os.path.exists(temporary):

@@ -19,7 +19,8 @@ def tables(plan: Plan) -> dict[str, dict[str, Any]]:
     above = [frozenset(place[name] for name in plan.upstream([step.name])) for step in steps]
     found: list[dict[str, Any]] = [
         {"readers": {}, "writers": {}, "holders": {}, "sources": {}, "unrelated": [], "drawing": [],
-         "changes": sorted(step.writes), "draws": step.draws}
+         "reads": sorted(step.reads or ()), "changes": sorted(step.writes), "draws": step.draws,
+         "cells": _cells(step.step.numbers)}
         for step in steps
     ]  # fmt: skip
     binders: dict[str, list[int]] = {}
@@ -32,21 +33,30 @@ def tables(plan: Plan) -> dict[str, dict[str, Any]]:
                 found[position]["drawing"].append(steps[early].name)
             for name in steps[early].reads or ():
                 found[position]["holders"].setdefault(name, []).append(steps[early].name)
+        for early in unrelated:
+            for name in steps[early].writes:
+                if early >= binders.get(name, [0])[-1]:
+                    found[position]["sources"].setdefault(name, []).append(steps[early].name)
         for name in (step.reads or frozenset()) | late | step.writes:
             # What is above a step that surely binds the name is nothing to this one.
             since = binders.get(name, [0])[-1]
             for early in unrelated:
                 if early < since:
                     continue
-                if name in late or name in (step.reads or ()):
+                # A change that is known is found out by the later step, once a function in it needs the name.
+                if name in (step.reads or ()) or (name in late and name not in steps[early].writes):
                     found[early]["readers"].setdefault(name, []).append(step.name)
-                    if name in steps[early].writes:
-                        found[position]["sources"].setdefault(name, []).append(steps[early].name)
                 if name in step.effects.touches or name in step.step.settings.changes:
                     found[early]["writers"].setdefault(name, []).append(step.name)
         for name in step.effects.binds:
             binders.setdefault(name, []).append(position)
     return {step.name: table for step, table in zip(steps, found, strict=True)}
+
+
+def _cells(numbers: tuple[int, ...]) -> str:
+    if len(numbers) == 1:
+        return f"cell {numbers[0]}"
+    return f"cells {numbers[0]} to {numbers[-1]}"
 
 
 def own_configuration(plan: Plan, name: str) -> list[str]:

@@ -48,7 +48,8 @@ class Recipe(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, omit_defaults=True):
     """What one attempt at a step gave.
 
-    `inputs`: what it read, with the versions used (None: it wasn't there). `states`: the ambient state it began with;
+    `inputs`: what it loaded, with the versions used (None: it wasn't there). `states`: the ambient state it began with;
+    `needed`: those of the inputs that it or a function in it reads, and not only came together with one.
     `late_states`: that of modules which it loaded by itself; `undeclared_states`: what it left otherwise than its text says.
     `outputs`: what it bound or changed (None: deleted), as the runtime wrote it. `keep`: what it was asked to store.
     """
@@ -62,6 +63,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     states: dict[str, str] = {}
     late_states: list[str] = []
     undeclared_states: list[str] = []
+    needed: list[str] = []
     outputs: dict[str, dict[str, Any] | None] = {}
     keep: list[str] | None = None
     files_read: dict[str, str] = {}

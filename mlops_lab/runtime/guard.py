@@ -7,10 +7,12 @@ steps of which none waits for the other, directly or not. The tables come with t
     readers    name -> unrelated later steps that may read it
     writers    name -> unrelated later steps that may change it
     holders    name -> unrelated earlier steps that read it, and may still hold what they read
-    sources    name -> unrelated earlier steps that may have left it
+    sources    name -> unrelated earlier steps that are known to change it
     unrelated  unrelated later steps
     drawing    unrelated steps above that draw from the global random generators
+    reads      names that the step is known to read
     changes    names that the step is known to change
+    cells      the step's cells, for messages
     draws      true if the step is known to draw
 
 Standard library only: it travels into containers.
@@ -39,14 +41,14 @@ class Finding:
     record: tuple[str, str, str]
 
 
-def missing_inputs(step: str, tables: Mapping[str, Any], loaded: Collection[str]) -> list[Finding]:
-    """What the step turned out to need (`loaded`, by a function among its inputs) from steps it doesn't wait for."""
+def missing_inputs(step: str, tables: Mapping[str, Any], needed: Collection[str]) -> list[Finding]:
+    """What the step turned out to need (a function among its inputs reads it) from steps that it doesn't wait for."""
     found = []
-    for name in sorted(set(loaded) & set(tables["sources"])):
+    for name in sorted(set(needed) & set(tables["sources"]) - set(tables["reads"])):
         earlier = tables["sources"][name]
         text = (
-            f"ML205: a function that step {step!r} was given needs {name!r}, which step {earlier[-1]!r} may have changed, and "
-            f"{step!r} doesn't wait for it. "
+            f"ML205: a function that step {step!r} ({tables['cells']}) was given needs {name!r}, which step {earlier[-1]!r} "
+            f"may have changed, and {step!r} doesn't wait for it. "
         )
         found.append(
             Finding("ML205", name, tuple(earlier), text + _ways_out(earlier[-1], step), (step, "uses", name))
@@ -62,55 +64,70 @@ def undeclared(step: str, tables: Mapping[str, Any], inputs: Mapping[str, Any], 
     configuration statements, replayed, leave them.
     """
     found = []
+    who = f"step {step!r} ({tables['cells']})"
     for name, output in outputs.items():
         before = inputs.get(name)
         if name[0] == "@" or (output and output.get("unread")):
             continue
+        together = [n for n, version in inputs.items() if before and version and version[0] == before[0]] or [name]
+        known = name in tables["changes"]
         if name.startswith("def:"):
             # Whoever has an instance has the class: the readers of its name are not all that see it.
             later = tables["unrelated"] if before else []
             shown = name.rpartition("/")[2]
             if later:
-                found.append(_changed(step, shown, later))
+                found.append(_changed(step, who, shown, later))
             continue
+        stale = tables["sources"].get(name, []) if before and not known and name not in tables["reads"] else []
+        if stale:
+            text = (
+                f"ML203: {who} leaves {name!r} anew, as it shares an object with what the step works with, and step "
+                f"{stale[-1]!r}, which it doesn't wait for, may have changed {name!r}. "
+            )
+            found.append(Finding("ML203", name, tuple(stale), text + _ways_out(stale[-1], step), (step, "uses", name)))
         if output and before and output["version"][1] == before[1]:
             later = tables["writers"].get(name, [])
             if later:  # the value is as it was, but something else now shares it
                 text = (
-                    f"ML203: step {step!r} keeps {name!r} inside of something else that it leaves, and step {later[0]!r}, "
-                    f"which doesn't wait for it, may change {name!r}. "
+                    f"ML203: {who} keeps {name!r} inside of something else that it leaves, and step {later[0]!r}, which "
+                    f"doesn't wait for it, may change {name!r}. "
                 )
                 found.append(Finding("ML203", name, tuple(later), text + _ways_out(step, later[0]), (step, "changes", name)))
             continue
-        later = tables["readers"].get(name, [])
+        # Whoever reads something that came together with it may pass it on.
+        later = _of_any(tables["readers"], [name] if known else together)
         if later:
-            found.append(_changed(step, name, later))
-        holders = tables["holders"].get(name, []) if name not in tables["changes"] else []
+            found.append(_changed(step, who, name, later))
+        holders = _of_any(tables["holders"], together) if not known else []
         if holders:
             text = (
-                f"ML203: step {step!r} changes {name!r} in a way that the analysis did not see, and step {holders[-1]!r}, "
-                f"which it doesn't wait for, may hold on to what it read. "
+                f"ML203: {who} changes {name!r} in a way that the analysis did not see, and step {holders[-1]!r}, which it "
+                f"doesn't wait for, may hold on to what it read. "
             )
             found.append(Finding("ML203", name, tuple(holders), text + _ways_out(holders[-1], step), (step, "changes", name)))
     for name in sorted(states):
         if "random" not in name:
             if tables["unrelated"]:
-                found.append(_changed(step, name, tables["unrelated"]))
+                found.append(_changed(step, who, name, tables["unrelated"]))
             continue
         others = [*tables["drawing"], *tables["unrelated"]] if not tables["draws"] else []
         if others:
             text = (
-                f"ML204: step {step!r} draws from the global generator {name[1:]} in a way that the analysis did not see, and "
+                f"ML204: {who} draws from the global generator {name[1:]} in a way that the analysis did not see, and "
                 f"its place among the draws of step {others[-1]!r} isn't fixed. "
             )
             found.append(Finding("ML204", name, tuple(others), text + _ways_out(step, others[-1]), (step, "changes", name)))
     return found
 
 
-def _changed(step: str, name: str, later: list[str]) -> Finding:
+def _of_any(table: Mapping[str, list[str]], names: Collection[str]) -> list[str]:
+    return list(dict.fromkeys(step for name in names for step in table.get(name, ())))
+
+
+def _changed(step: str, who: str, name: str, later: list[str]) -> Finding:
     what = f"the settings of {name[1:]}" if name[0] == "@" else repr(name)
     text = (
-        f"ML203: step {step!r} changes {what} in a way that the analysis did not see, and step {later[0]!r}, which may read "
+        f"ML203: {who} changes {what} in a way that the analysis did not see, and step {later[0]!r}, which may read "
         f"it, doesn't wait for {step!r}. "
     )
     return Finding("ML203", name, tuple(later), text + _ways_out(step, later[0]), (step, "changes", name))

@@ -98,10 +98,10 @@ class Kit:
                 if state:
                     self.states[name], self.states_before[name] = state
         self.seconds["load"] = time.perf_counter() - started
-        self._report({"inputs": self.inputs, "states": self.states})
+        needed = sorted(name for name in set(self.wanted) if self.inputs.get(name))
+        self._report({"inputs": self.inputs, "states": self.states, "needed": needed})
         if self.order["guard"]:
-            loaded = {name for name, version in self.inputs.items() if name not in (self.order["reads"] or ())}
-            self._refuse(guard.missing_inputs(self.order["step"], self.order["guard"], loaded))
+            self._refuse(guard.missing_inputs(self.order["step"], self.order["guard"], needed))
         self._number_cells()
         for name in ("_", "__", "___"):  # the last result belongs to another step until this one has a result
             self.names.pop(name, None)

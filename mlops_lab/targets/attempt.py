@@ -150,6 +150,7 @@ class Executor:
                 "states",
                 "late_states",
                 "undeclared_states",
+                "needed",
                 "outputs",
                 "files_read",
                 "files_written",

@@ -158,7 +158,8 @@ class _Engine:
                 | dict(self.options.parameters),
                 experiment=self.experiment,
                 options={
-                    k: getattr(self.options, k) for k in ("start", "end", "only", "cache", "workers", "fail_fast", "tracking")
+                    k: getattr(self.options, k)
+                    for k in ("start", "end", "only", "cache", "workers", "fail_fast", "tracking", "fixed_graph")
                 },
                 resumed_from=self.options.resume[0] if self.options.resume else "",
                 mlops_lab=__version__,
@@ -277,8 +278,7 @@ class _Engine:
         if task.result is None:
             return
         tables, result = self.executor.guards[task.name], task.result
-        loaded = [name for name in result.inputs if name not in (task.planned.reads or ())]
-        found = missing_inputs(task.name, tables, loaded)
+        found = missing_inputs(task.name, tables, result.needed)
         found += undeclared(task.name, tables, result.inputs, result.outputs, result.undeclared_states)
         if found:
             failure = ev.Failure(kind="refused", code=found[0].code, message=found[0].message)

@@ -1,0 +1,123 @@
+"""What a run saw that the analysis did not, as settings of the steps: `changes` and `uses`, which become edges.
+
+A run of the local engine is right whatever the analysis missed; it only runs some steps twice. On a target with a fixed graph
+the guard would stop it. So what a run found out can be written down once, in the notebook's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlops_lab import guard
+from mlops_lab.executed import write_text
+from mlops_lab.notebook import Notebook, StepSettings, read
+from mlops_lab.pipeline import build
+from mlops_lab.plan import Plan, make_plan
+from mlops_lab.results import Result
+from mlops_lab.runs import RunFolder
+from mlops_lab.runstate import fold
+from mlops_lab.runtime.guard import missing_inputs, undeclared
+
+_ROUNDS = 20  # each adds edges, which end some findings and can't start others without end
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A row for the settings of a step (by the name that its tags carry): `key` is `changes` or `uses`."""
+
+    step: str
+    key: str
+    name: str
+    seen_by: tuple[str, ...]
+
+    def __str__(self) -> str:
+        others = ", ".join(self.seen_by)
+        if self.key == "changes":
+            return f"step {self.step!r} changes {self.name!r}, which concerns {others}"
+        return f"step {self.step!r} needs {self.name!r}, which {others} may change"
+
+
+def results_of(folder: RunFolder) -> dict[str, Result]:
+    """What the committed steps of a run reported: step -> result."""
+    found = {}
+    for name, state in fold(folder.events()).steps.items():
+        report = Path(state.notebook).with_name("result.json") if state.notebook else None
+        if state.status in {"done", "cached"} and report and report.exists():
+            news = json.loads(report.read_text(encoding="utf-8"))
+            known = {key: value for key, value in news.items() if key in Result.__struct_fields__ and key != "seconds"}
+            found[name] = Result(name, folder.id, state.attempt, "done", 0.0, **known)
+    return found
+
+
+def lessons(notebook: Notebook, results: Mapping[str, Result]) -> list[Lesson]:
+    """What these results show of the notebook's steps that neither its code nor its settings say."""
+    found: dict[tuple[str, str, str], Lesson] = {}
+    for _ in range(_ROUNDS):
+        plan = make_plan(build(notebook))
+        fresh = [lesson for lesson in _findings(plan, results) if (lesson.step, lesson.key, lesson.name) not in found]
+        if not fresh:
+            break
+        found |= {(lesson.step, lesson.key, lesson.name): lesson for lesson in fresh}
+        steps = dict(notebook.settings.steps)
+        for lesson in fresh:
+            before = steps.get(lesson.step, StepSettings())
+            names = sorted({*getattr(before, lesson.key), lesson.name})
+            steps[lesson.step] = msgspec.structs.replace(before, **{lesson.key: names})
+        notebook = replace(notebook, settings=msgspec.structs.replace(notebook.settings, steps=steps))
+    return list(found.values())
+
+
+def learn(path: Path, folder: RunFolder) -> list[Lesson]:
+    """Write what a run showed into the settings of the notebook's steps; nothing else in the file changes.
+
+    Raises `NotebookError` when the file can't be read any more, `UsageError` when it can't be written.
+    """
+    found = lessons(read(path), results_of(folder))
+    if found:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        steps = raw.setdefault("metadata", {}).setdefault("mlops_lab", {}).setdefault("steps", {})
+        for lesson in found:
+            settings = steps.setdefault(lesson.step, {})
+            settings[lesson.key] = sorted({*settings.get(lesson.key, ()), lesson.name})
+        write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n", path)
+    return found
+
+
+def _findings(plan: Plan, results: Mapping[str, Result]) -> list[Lesson]:
+    found = []
+    for name, table in guard.tables(plan).items():
+        if name not in results:
+            continue
+        result, actual = results[name], _actual(table, results)
+        seen = missing_inputs(name, actual, result.needed)
+        seen += undeclared(name, actual, result.inputs, result.outputs, result.undeclared_states)
+        for finding in seen:
+            step, key, what = finding.record
+            found.append(Lesson(plan[step].step.group, key, what, finding.steps))
+    return found
+
+
+def _actual(table: Mapping[str, Any], results: Mapping[str, Result]) -> dict[str, Any]:
+    """A guard table with what other steps really did in place of what they might do."""
+
+    def those(steps: list[str], name: str, of: str) -> list[str]:
+        return [step for step in steps if step in results and getattr(results[step], of).get(name) is not None]
+
+    def rows(key: str, of: str) -> dict[str, list[str]]:
+        return {name: kept for name, steps in table[key].items() if (kept := those(steps, name, of))}
+
+    drew = [s for s in table["drawing"] if s in results and any("random" in n for n in results[s].outputs if n[0] == "@")]
+    return {
+        **table,
+        "readers": rows("readers", "inputs"),
+        "writers": rows("writers", "outputs"),
+        "holders": rows("holders", "inputs"),
+        "sources": rows("sources", "outputs"),
+        "drawing": drew,
+    }
