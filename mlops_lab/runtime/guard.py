@@ -110,13 +110,14 @@ def undeclared(step: str, tables: Mapping[str, Any], inputs: Mapping[str, Any], 
             if tables["unrelated"]:
                 found.append(_changed(step, who, name, tables["unrelated"]))
             continue
-        others = [*tables["drawing"], *tables["unrelated"]] if not tables["draws"] else []
-        if others:
+        others = [*tables["drawing"], *tables["unrelated"]]
+        if others and not tables["draws"]:
+            earlier, later = (tables["drawing"][-1], step) if tables["drawing"] else (step, others[0])
             text = (
                 f"ML204: {who} draws from the global generator {name[1:]} in a way that the analysis did not see, and "
-                f"its place among the draws of step {others[-1]!r} isn't fixed. "
+                f"its place among the draws of step {(earlier if later == step else later)!r} isn't fixed. "
             )
-            found.append(Finding("ML204", name, tuple(others), text + _ways_out(step, others[-1]), (step, "changes", name)))
+            found.append(Finding("ML204", name, tuple(others), text + _ways_out(earlier, later), (step, "changes", name)))
     return found
 
 

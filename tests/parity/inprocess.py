@@ -370,10 +370,13 @@ def pipeline(cells: Sequence[Cell], seed: int, home: Home, workers: int = 0, ver
             loud = engine.executor.loud.get(f"{task.name}/{task.result.attempt}", "")
         else:
             loud = ""
+        if "outputs: InputRefused" in loud:  # the guard takes back what the step shows
+            found.refused = loud
+            break
         prints = json.loads(Path(task.result.notebook).read_text()) if Path(task.result.notebook).exists() else []
         for cell, seen in zip(task.planned.step.cells, prints, strict=False):
             found.cells[cell.number] = tuple(seen)
-        if "puts: InputRefused" in loud:
+        if "inputs: InputRefused" in loud:
             found.refused = loud
             break
         if loud:
