@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from mlops_lab.scopes import FunctionNode, parameters_of, walk_scope
+from mlops_lab.scopes import Comprehension, FunctionNode, once, parameters_of, scope_nodes
 
 # Methods that change their receiver even where their result is used.
 MUTATORS = frozenset(
@@ -124,8 +124,13 @@ def roots(node: ast.AST) -> set[str]:
     return set()
 
 
-def shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
-    """Sets of names that may hold, or hold parts of, one object."""
+@once
+def shared_in(statement: ast.AST) -> list[set[str]]:
+    """Sets of names that may hold, or hold parts of, one object once a statement has run."""
+    return list(_shared(statement_nodes(statement)))
+
+
+def _shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
     for node in nodes:
         pairs: list[tuple[ast.AST, ast.AST]] = []
         if isinstance(node, ast.Assign):
@@ -197,13 +202,19 @@ def _is_false(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and not node.value
 
 
+@once
 def own_nodes(tree: ast.AST) -> list[ast.AST]:
     """Nodes of a module or of one function's body, without the bodies of functions and classes nested in it."""
     body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body  # type: ignore[attr-defined]
+    return [node for statement in body for node in statement_nodes(statement)]
+
+
+@once
+def statement_nodes(statement: ast.AST) -> list[ast.AST]:
+    """The same for one statement."""
     found: list[ast.AST] = []
-    for statement in body:
-        for node in walk_scope(statement):
-            found.append(node)
-            if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-                found += [n for n in ast.walk(node) if not isinstance(n, FunctionNode)]
+    for node in scope_nodes(statement):
+        found.append(node)
+        if isinstance(node, Comprehension):
+            found += [n for n in ast.walk(node) if not isinstance(n, FunctionNode)]
     return found

@@ -6,14 +6,15 @@ again whatever was started too early, so a missing edge costs time and a superfl
 
 from __future__ import annotations
 
-import ast
 import graphlib
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from mlops_lab.effects import Effects, Survey, effects_of, sharing, survey
-from mlops_lab.files import UNKNOWN
+from mlops_lab.effects import Effects, Survey, effects_of, survey
+from mlops_lab.files import UNKNOWN, Paths
+from mlops_lab.late import Sharing
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, is_replayable, items_in, left_over, replay, setup_before
@@ -81,13 +82,17 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The pipeline with all that the analysis found, steps in notebook order."""
+    """The pipeline with all that the analysis found, steps in notebook order.
+
+    `cell_effects`: number of a cell -> what the cell does by itself; cells outside the pipeline included.
+    """
 
     pipeline: Pipeline
     steps: tuple[StepPlan, ...]
     edges: tuple[Edge, ...]
     survey: Survey
     imported: frozenset[str] = frozenset()  # names that only import statements bind
+    cell_effects: Mapping[int, Effects] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> StepPlan:
         return self._by_name[name]
@@ -125,11 +130,6 @@ class Plan:
         return ()
 
     @cached_property
-    def cell_effects(self) -> dict[int, Effects]:
-        """Number of a cell -> what the cell does by itself; cells outside the pipeline included."""
-        return {cell.number: effects_of(cell.tree.body, self.survey) for cell in self.pipeline.notebook.cells}
-
-    @cached_property
     def seeded(self) -> bool:
         """True if some code seeds a global generator: its state is then passed on from step to step."""
         learnt = any("random" in name for step in self.steps for name in step.step.settings.changes if name.startswith("@"))
@@ -156,112 +156,138 @@ def make_plan(pipeline: Pipeline) -> Plan:
     cells = [cell for cell in pipeline.notebook.cells if cell.in_pipeline]
     known = survey([cell.tree for cell in cells])
     imported = import_names(cells)
-    effects: dict[str, Effects] = {}
-    above: list[ast.Module] = [cell.tree for cell in cells if not any(cell in step.cells for step in pipeline.steps)]
-    for step in pipeline.steps:
-        above += [cell.tree for cell in step.cells]
-        here = replace(known, shared=sharing(above, known.modules))  # what a step below aliases is no matter here
-        own = effects_of([s for cell in step.cells for s in cell.tree.body], here)
-        effects[step.name] = replace(own, reads=own.reads | frozenset(step.settings.uses))
+    cell_effects = {cell.number: effects_of(cell.tree.body, known) for cell in pipeline.notebook.cells}
+    effects = _step_effects(pipeline, cells, known)
     items = [item for cell in cells for item in items_in(cell) if is_replayable(item, imported)]
     read_anywhere = frozenset().union(*(e.reads for e in effects.values()), known.late_names) | _loaded(cells)
-    # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
-    stars = any(item.binds & {"*"} for item in items)
-    stores = [module_names(cell.tree.body)[1] for cell in cells]
-    certain = not stars and not any(e.opaque for e in effects.values())
-    bound = frozenset[str]().union(*stores, *(e.may_bind for e in effects.values())) if certain else None
+    keeps = _kept(pipeline, cells, effects, known.late_names, imported, any(item.binds & {"*"} for item in items))
+    setup = [(c.number, cell_effects[c.number].reads) for c in setup_before(cells, cells[-1].number + 1 if cells else 0)]
+    in_setup = {number for number, _ in setup}
+    replayed = [item for item in items if item.cell.number not in in_setup]
     steps = []
-    for position, step in enumerate(pipeline.steps):
+    for step in pipeline.steps:
         own = effects[step.name]
-        in_setup = {c.number for c in setup_before(cells, step.first)}
-        earlier = [i for i in items if i.cell.number < step.first and i.cell.number not in in_setup]
+        earlier = replayed[: bisect_left(replayed, step.first, key=lambda item: item.cell.number)]
         needed = own.reads | own.may_bind | known.late_names if own.opaque else own.reads
-        needed = needed.union(*(effects_of(c.tree.body, known).reads for c in setup_before(cells, step.first)))
-        later = [effects[s.name] for s in pipeline.steps[position + 1 :]]
-        keep = None
-        if not any(e.opaque for e in later):
-            keep = (frozenset[str]().union(*(e.reads for e in later)) | known.late_names) - imported
-            keep = keep if bound is None else keep & bound
+        needed = needed.union(*(reads for number, reads in setup if number < step.first))
         prelude = replay(earlier, needed, read_anywhere, step.cells)
-        imports: dict[str, tuple[str, ...]] = {}
-        for item in earlier:
-            for name in item.binds if item.is_import else ():
-                imports[name] = (*imports.get(name, ()), item.code)
         steps.append(
             StepPlan(
                 step,
                 own,
                 reads=None if own.opaque else own.reads - imported,
-                keep=keep,
+                keep=keeps[step.name],
                 prelude=tuple(prelude),
                 configuration=tuple(left_over(earlier, prelude)),
-                imports=imports,
-                bound_in=_bound_in(step, known),
+                imports=_imports(earlier),
+                bound_in={name: number for number in step.numbers for name in cell_effects[number].writes},
             )
         )
-    plan = Plan(pipeline, tuple(steps), (), known, imported)
+    plan = Plan(pipeline, tuple(steps), (), known, imported, cell_effects)
     return replace(plan, edges=_edges(plan))
 
 
-def _loaded(cells: Iterable[Cell]) -> frozenset[str]:
-    return frozenset[str]().union(*(module_names(cell.tree.body)[0] for cell in cells))
+def _step_effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> dict[str, Effects]:
+    """Step -> what it does; of what may share an object, only what the cells above and its own have joined counts."""
+    found: dict[str, Effects] = {}
+    in_steps = {number for step in pipeline.steps for number in step.numbers}
+    above = Sharing(known.modules)
+    above.add(s for cell in cells if cell.number not in in_steps for s in cell.tree.body)
+    here = replace(known, shared=above.groups)
+    for step in pipeline.steps:
+        statements = [s for cell in step.cells for s in cell.tree.body]
+        above.add(statements)
+        own = effects_of(statements, here)
+        found[step.name] = replace(own, reads=own.reads | frozenset(step.settings.uses))
+    return found
 
 
-def _bound_in(step: Step, known: Survey) -> dict[str, int]:
-    return {name: cell.number for cell in step.cells for name in effects_of(cell.tree.body, known).writes}
+def _kept(pipeline: Pipeline, cells: Iterable[Cell], effects: Mapping[str, Effects], late_names: frozenset[str],
+          imported: frozenset[str], stars: bool) -> dict[str, frozenset[str] | None]:  # fmt: skip
+    """Step -> the variables that a later one may read; None: all, as a later one is opaque."""
+    # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
+    bound: set[str] | None = None
+    if not stars and not any(e.opaque for e in effects.values()):
+        bound = module_names(s for cell in cells for s in cell.tree.body)[1].union(*(e.may_bind for e in effects.values()))
+    found: dict[str, frozenset[str] | None] = {}
+    keep: frozenset[str] | None = late_names - imported
+    for step in reversed(pipeline.steps):
+        found[step.name] = keep if keep is None or bound is None else keep & bound
+        own = effects[step.name]
+        keep = None if own.opaque or keep is None else keep | (own.reads - imported)
+    return found
+
+
+def _imports(items: Iterable[Item]) -> dict[str, tuple[str, ...]]:
+    """Name -> the import statements that bind it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in items:
+        for name in item.binds if item.is_import else ():
+            found[name] = (*found.get(name, ()), item.code)
+    return found
+
+
+def _loaded(cells: Iterable[Cell]) -> set[str]:
+    return module_names(s for cell in cells for s in cell.tree.body)[0]
 
 
 def _edges(plan: Plan) -> tuple[Edge, ...]:
-    reasons: dict[tuple[str, str], set[Reason]] = {}
+    reasons: dict[tuple[int, int], set[Reason]] = {}
+    position = {step.name: i for i, step in enumerate(plan.steps)}
+    writers: dict[str, list[int]] = {}
+    before_binding: dict[str, int] = {}  # name -> the last step that surely binds it: whatever is above is overwritten
+    opaque: list[int] = []
+    gates: list[int] = []
+    states: list[tuple[int, str]] = []
+    drawing: list[int] = []
+    written, used = Paths(), Paths()
 
-    def add(source: str, target: str, kind: str, name: str = "") -> None:
-        if source != target:
-            reasons.setdefault((source, target), set()).add(Reason(kind, name))
+    def add(source: int, kind: str, name: str = "") -> None:
+        reasons.setdefault((source, here), set()).add(Reason(kind, name))
 
-    steps = plan.steps
-    for position, step in enumerate(steps):
-        earlier = steps[:position]
+    for here, step in enumerate(plan.steps):
+        effects = step.effects
         for name in step.reads or ():
-            for source in reversed(earlier):
-                if name in source.writes:
-                    add(source.name, step.name, "variable", name)
-                if name in source.effects.binds:
-                    break  # whatever is above is overwritten on every path
-        for source in earlier:
-            for name in source.step.settings.changes:
-                if name.startswith("@") and "random" not in name:
-                    add(source.name, step.name, "state", name[1:])
-            if step.effects.opaque or source.effects.opaque:
-                add(source.name, step.name, "opaque")
-            if source.step.gate:
-                add(source.name, step.name, "gate")
-            for path in _shared_files(source.effects, step.effects):
-                add(source.name, step.name, "file", path)
+            for source in reversed(writers.get(name, ())):
+                if source < before_binding.get(name, 0):
+                    break
+                add(source, "variable", name)
+        for source in range(here) if effects.opaque else opaque:
+            add(source, "opaque")
+        for source in gates:
+            add(source, "gate")
+        for source, name in states:
+            add(source, "state", name)
+        sure = effects.reads_files | effects.writes_files
+        for path in sure | effects.mentions_files:
+            for source, other in written.overlapping(path, sure=path in sure):
+                add(source, "file", _shown(path, other))
+        for path in effects.writes_files:
+            for source, other in used.overlapping(path):
+                add(source, "file", _shown(other, path))
         for wanted in step.step.after:
-            for source_step in plan.pipeline.group(wanted):
-                add(source_step.name, step.name, "order")
-    if plan.seeded:
-        drawing = [s for s in steps if s.draws]
-        for source, target in zip(drawing, drawing[1:], strict=False):
-            add(source.name, target.name, "randomness")
-    order = {step.name: i for i, step in enumerate(steps)}
+            for above in plan.pipeline.group(wanted):
+                if above.name != step.name:
+                    add(position[above.name], "order")
+        if plan.seeded and step.draws:
+            for source in drawing[-1:]:
+                add(source, "randomness")
+            drawing.append(here)
+        # What the steps below will find here.
+        for name in step.writes:
+            writers.setdefault(name, []).append(here)
+        before_binding |= dict.fromkeys(effects.binds, here)
+        opaque += [here] if effects.opaque else []
+        gates += [here] if step.step.gate else []
+        states += [(here, n[1:]) for n in step.step.settings.changes if n.startswith("@") and "random" not in n]
+        written.add(here, effects.writes_files)
+        used.add(here, sure)
+        used.add(here, effects.mentions_files - sure, sure=False)
+    names = [step.name for step in plan.steps]
     return tuple(
-        Edge(source, target, tuple(sorted(found)))
-        for (source, target), found in sorted(reasons.items(), key=lambda item: (order[item[0][0]], order[item[0][1]]))
+        Edge(names[source], names[target], tuple(sorted(found))) for (source, target), found in sorted(reasons.items())
     )
 
 
-def _shared_files(source: Effects, target: Effects) -> set[str]:
-    """Paths that both use and at least one of them writes."""
-    found = set()
-    for writes, uses in (
-        (source.writes_files, target.reads_files | target.writes_files),
-        (target.writes_files, source.reads_files | source.writes_files),
-    ):
-        if UNKNOWN in writes and uses:
-            found.add("of unknown path")
-        if UNKNOWN in uses and writes:
-            found.add("of unknown path")
-        found |= {path for path in writes & uses if path != UNKNOWN}
-        found |= {path for path in uses - {UNKNOWN} for w in writes if path.startswith(w + "/") or w.startswith(path + "/")}
-    return found
+def _shown(path: str, other: str) -> str:
+    return "of unknown path" if UNKNOWN in (path, other) else path

@@ -7,52 +7,107 @@ Standard library only. `symtable` is not used: it leaks comprehension targets on
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 FunctionNode = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_SCOPES = (*FunctionNode, *Comprehension, ast.ClassDef)
+_SCOPES = frozenset({*FunctionNode, *Comprehension, ast.ClassDef})
+_NO_NAMES: frozenset[str] = frozenset()
+
+Found = TypeVar("Found")
 
 
-def free_names(node: ast.AST) -> tuple[set[str], set[str]]:
+def once(find: Callable[[ast.AST], Found]) -> Callable[[ast.AST], Found]:
+    """Make a function remember on a node what it finds in it: nothing changes a tree after its cell was parsed.
+
+    The analysis asks the same of a statement for its cell, its step and the notebook.
+    """
+    key = f"_{find.__module__}.{find.__name__}"
+
+    @functools.wraps(find)
+    def found(node: ast.AST) -> Found:
+        kept = node.__dict__
+        if key not in kept:
+            kept[key] = find(node)
+        result: Found = kept[key]
+        return result
+
+    return found
+
+
+@once
+def free_names(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     """(loads, stores): global names that running or calling a nested scope may read, and may bind or delete."""
     loads: set[str] = set()
     stores: set[str] = set()
-    _collect(node, frozenset(), loads, stores)
-    return loads, stores
+    _collect(node, _NO_NAMES, loads, stores)
+    return frozenset(loads), frozenset(stores)
 
 
 def module_names(statements: Iterable[ast.stmt]) -> tuple[set[str], set[str]]:
     """The same for top-level statements, everything nested in them included."""
+    found = [_statement_names(statement) for statement in statements]
+    return set[str]().union(*(loads for loads, _ in found)), set[str]().union(*(stores for _, stores in found))
+
+
+@once
+def _statement_names(statement: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     loads: set[str] = set()
     stores: set[str] = set()
-    for statement in statements:
-        for node in walk_scope(statement):
-            if isinstance(node, _SCOPES):
-                stores |= {node.name} if hasattr(node, "name") else set()
-                _collect(node, frozenset(), loads, stores)
-            else:
-                bound = set(bound_by(node))
-                stores |= bound
-                if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
-                    loads.add(node.id)
-                if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-                    loads.add(node.target.id)
-    return loads, stores
+    for node in scope_nodes(statement):
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                stores.add(node.id)
+            if not isinstance(node.ctx, ast.Store):
+                loads.add(node.id)
+        elif node.__class__ in _SCOPES:
+            if hasattr(node, "name"):
+                stores.add(node.name)
+            _collect(node, _NO_NAMES, loads, stores)
+        elif node.__class__ in _BINDING:
+            stores.update(bound_by(node))
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            loads.add(node.target.id)
+    return frozenset(loads), frozenset(stores)
 
 
-def walk_scope(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node of this scope; a nested scope is yielded itself, then what of it is evaluated here, not its body."""
-    yield node
-    children: Iterable[ast.AST] = ast.iter_child_nodes(node)
-    if isinstance(node, _SCOPES):
-        children = evaluated_here(node)
-    for child in children:
-        yield from walk_scope(child)
+@once
+def scope_nodes(node: ast.AST) -> list[ast.AST]:
+    """Every node of this scope, each before what it holds; of a nested scope itself and what is evaluated here."""
+    found: list[ast.AST] = []
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        found.append(node)
+        todo += reversed(evaluated_here(node) if node.__class__ in _SCOPES else children(node))
+    return found
+
+
+_LEAVES = frozenset({*ast.expr_context.__subclasses__(), *ast.operator.__subclasses__(), *ast.unaryop.__subclasses__(),
+                     *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__()})  # fmt: skip
+
+
+def children(node: ast.AST) -> list[ast.AST]:
+    """The nodes directly below a node, in the order of the source, without contexts and operators."""
+    found: list[ast.AST] = []
+    kept = node.__dict__
+    for name in node._fields:
+        value = kept.get(name)
+        if value.__class__ is list:
+            found += [item for item in value if isinstance(item, ast.AST) and item.__class__ not in _LEAVES]
+        elif isinstance(value, ast.AST) and value.__class__ not in _LEAVES:
+            found.append(value)
+    return found
 
 
 def evaluated_here(node: ast.AST) -> list[ast.AST]:
-    """What a definition evaluates in its enclosing scope: decorators, defaults, annotations, bases, first iterable."""
+    """What a definition evaluates in its enclosing scope: decorators, defaults, annotations, bases, first iterable.
+
+    Bounds of type parameters are evaluated late, if ever; they count here, so that nothing they name is missed.
+    """
+    bounds = [part for p in getattr(node, "type_params", ()) for part in children(p)]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         arguments = node.args
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
@@ -63,27 +118,35 @@ def evaluated_here(node: ast.AST) -> list[ast.AST]:
             *(d for d in arguments.kw_defaults if d),
             *annotations,
             *([node.returns] if node.returns else []),
+            *bounds,
         ]
     if isinstance(node, ast.Lambda):
         return [*node.args.defaults, *(d for d in node.args.kw_defaults if d)]
     if isinstance(node, ast.ClassDef):
-        return [*node.decorator_list, *node.bases, *(k.value for k in node.keywords)]
+        return [*node.decorator_list, *node.bases, *(k.value for k in node.keywords), *bounds]
     if isinstance(node, Comprehension):
         return [node.generators[0].iter]
     return []
 
 
+_BINDING = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.ExceptHandler,
+                      ast.MatchAs, ast.MatchStar, ast.MatchMapping})  # fmt: skip
+
+
 def bound_by(node: ast.AST) -> Iterator[str]:
     """Names that this node itself binds or deletes in its scope (not those of its children)."""
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        yield node.id
+    if isinstance(node, ast.Name):
+        if not isinstance(node.ctx, ast.Load):
+            yield node.id
+    elif node.__class__ not in _BINDING:
+        return
     elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name
     elif isinstance(node, ast.Import):
         yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         yield from (alias.asname or alias.name for alias in node.names if alias.name != "*")
-    elif (isinstance(node, ast.ExceptHandler) and node.name) or (isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name):
+    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
         yield node.name
     elif isinstance(node, ast.MatchMapping) and node.rest:
         yield node.rest
@@ -98,31 +161,39 @@ def parameters_of(node: ast.AST) -> list[str]:
 
 def _collect(scope: ast.AST, enclosing: frozenset[str], loads: set[str], stores: set[str]) -> None:
     """Add the global names of one nested scope. `enclosing` holds the locals of the functions around it."""
-    body = _body(scope)
-    nodes = [n for part in body for n in walk_scope(part)]
+    nodes = [n for part in _body(scope) for n in scope_nodes(part)]
     declared = {name for n in nodes if isinstance(n, ast.Global) for name in n.names}
     bound = {name for n in nodes for name in bound_by(n)}
+    walrus: set[str] = set()  # `:=` inside a comprehension binds in the scope around it
     if isinstance(scope, FunctionNode):
-        # `:=` in a comprehension binds in the function around it.
-        inner = [c for n in nodes if isinstance(n, Comprehension) for c in ast.walk(n)]
-        bound |= {n.target.id for n in inner if isinstance(n, ast.NamedExpr)}
-    walrus = set()
-    if isinstance(scope, Comprehension):
-        # `:=` inside a comprehension binds in the scope around it.
+        bound |= _assigned_inside(nodes)
+    elif isinstance(scope, Comprehension):
         walrus = {n.target.id for n in nodes if isinstance(n, ast.NamedExpr)} - enclosing
         bound -= walrus
     own = (bound | set(parameters_of(scope))) if isinstance(scope, FunctionNode) else bound
     own -= declared
     stores |= (declared & bound) | walrus
     loads |= declared
-    # A class body's names are not seen from its methods, and a name it binds may still be read as a global before.
-    visible = enclosing if isinstance(scope, ast.ClassDef) else (enclosing | own) - declared
-    hidden = enclosing - declared if isinstance(scope, ast.ClassDef) else visible
+    # A class body's names are not seen from its methods. A name that it binds is read as a global before, even where a
+    # function around it has one of that name.
+    is_class = isinstance(scope, ast.ClassDef)
+    visible = enclosing if is_class else (enclosing | own) - declared
+    hidden = enclosing - declared - bound if is_class else visible
     for node in nodes:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Load, ast.Del)) and node.id not in hidden:
-            loads.add(node.id)
-        if isinstance(node, _SCOPES):
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Store) and node.id not in hidden:
+                loads.add(node.id)
+        elif node.__class__ in _SCOPES:
             _collect(node, frozenset(visible), loads, stores)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id not in hidden:
+            loads.add(node.target.id)
+
+
+def _assigned_inside(nodes: Iterable[ast.AST]) -> set[str]:
+    """Names that `:=` binds in the comprehensions among these nodes, however deep, but not in lambdas in them."""
+    inner = [n for scope in nodes if isinstance(scope, Comprehension) for part in _body(scope) for n in scope_nodes(part)]
+    found = {n.target.id for n in inner if isinstance(n, ast.NamedExpr)}
+    return found | _assigned_inside(inner) if inner else found
 
 
 def _body(scope: ast.AST) -> list[ast.AST]:

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from mlops_lab.files import UNKNOWN, constants, fold, touched_by
+from mlops_lab.files import UNKNOWN, Paths, constants, fold, opened_by, overlap, tidy
 
 KNOWN = {"base": "data", "name": "a.csv"}
 
@@ -25,6 +25,7 @@ FOLDED = [
     ("Path(unknown) / 'a'", None),
     ("f('a')", None),
     ("True", None),
+    ("1 + 2", None),
 ]
 
 
@@ -38,45 +39,138 @@ def test_constants_are_names_bound_once_at_top_level() -> None:
     assert constants([ast.parse(source)]) == {"a": "x", "d": "x/1"}
 
 
-TOUCHED = [
-    ("pd.read_csv('a.csv')", ("read", "a.csv")),
-    ("pd.read_csv(filepath_or_buffer='a.csv')", ("read", "a.csv")),
-    ("pd.read_csv('./x/../a.csv')", ("read", "a.csv")),
-    ("pd.read_parquet(Path(base) / 'p')", ("read", "data/p")),
-    ("df.to_csv('b.csv', index=False)", ("write", "b.csv")),
-    ("df.to_csv()", None),
-    ("np.save('x.npy', a)", ("write", "x.npy")),
-    ("np.load('x.npy')", ("read", "x.npy")),
-    ("joblib.dump(m, 'm.pkl')", ("write", "m.pkl")),
-    ("joblib.load('m.pkl')", ("read", "m.pkl")),
-    ("json.dump(a, f)", None),
-    ("json.load(f)", None),
-    ("plt.savefig('f.png')", ("write", "f.png")),
-    ("open('a')", ("read", "a")),
-    ("open('a', 'rb')", ("read", "a")),
-    ("open('a', 'w')", ("write", "a")),
-    ("open('a', mode='a')", ("write", "a")),
-    ("open('a', 'r+')", ("write", "a")),
-    ("open(unknown)", ("read", UNKNOWN)),
-    ("Path('a').open('w')", ("write", "a")),
-    ("gzip.open('a', 'wt')", ("write", "a")),
-    ("Path('a').read_text()", ("read", "a")),
-    ("Path('a').write_text('x')", ("write", "a")),
-    ("Path('a').mkdir()", ("write", "a")),
-    ("os.makedirs('a')", ("write", "a")),
-    ("shutil.copy('a', 'b')", ("write", "b")),
-    ("lst.copy()", None),
-    ("text.replace('a', 'b')", None),
-    ("lst.remove('a')", None),
-    ("df.rename('a')", None),
-    ("pd.read_csv('https://example.org/a.csv')", None),
-    ("pd.read_csv('s3://bucket/a.csv')", None),
-    ("f('a.csv')", None),
+def test_texts_put_together_from_each_other_do_not_grow_without_end() -> None:
+    source = "a0 = 'x'\n" + "\n".join(f"a{i} = a{i - 1} + a{i - 1}" for i in range(1, 200))
+    assert max(map(len, constants([ast.parse(source)]).values())) <= 5000
+
+
+READ, WRITE, MENTION = "read", "write", "mention"
+OPENED: list[tuple[str, list[tuple[str, str]]]] = [
+    ("pd.read_csv('a.csv')", [(READ, "a.csv")]),
+    ("pd.read_csv(filepath_or_buffer='a.csv')", [(READ, "a.csv")]),
+    ("pd.read_csv('./x/../a.csv')", [(READ, "a.csv")]),
+    ("pd.read_parquet(Path(base) / 'p')", [(READ, "data/p")]),
+    ("df.to_csv('b.csv', index=False)", [(WRITE, "b.csv")]),
+    ("df.to_csv()", []),
+    ("pl.scan_parquet('a.parquet')", [(READ, "a.parquet")]),
+    ("pl.read_database('a.db')", [(READ, "a.db")]),
+    ("df.write_parquet('a.parquet')", [(WRITE, "a.parquet")]),
+    ("df.sink_csv('a.csv')", [(WRITE, "a.csv")]),
+    ("pq.read_table('a.parquet')", [(READ, "a.parquet")]),
+    ("pq.write_table(table, 'a.parquet')", [(WRITE, "a.parquet")]),
+    ("feather.write_feather(df, 'a.feather')", [(WRITE, "a.feather")]),
+    ("feather.read_feather('a.feather')", [(READ, "a.feather")]),
+    ("np.save('x.npy', a)", [(WRITE, "x.npy")]),
+    ("np.load('x.npy')", [(READ, "x.npy")]),
+    ("np.loadtxt('x.txt')", [(READ, "x.txt")]),
+    ("np.savetxt('x.txt', a)", [(WRITE, "x.txt")]),
+    ("np.savez('x.npz', a=a)", [(WRITE, "x.npz")]),
+    ("joblib.dump(m, 'm.pkl')", [(WRITE, "m.pkl")]),
+    ("joblib.load('m.pkl')", [(READ, "m.pkl")]),
+    ("torch.save(m, 'm.pt')", [(WRITE, "m.pt")]),
+    ("torch.load('m.pt')", [(READ, "m.pt")]),
+    ("model.save('m.keras')", [(WRITE, "m.keras")]),
+    ("keras.models.load_model('m.keras')", [(READ, "m.keras")]),
+    ("json.dump(a, f)", []),
+    ("json.load(f)", []),
+    ("plt.savefig('f.png')", [(WRITE, "f.png")]),
+    ("fig.savefig(Path('out') / 'f.png')", [(WRITE, "out/f.png")]),
+    ("h5py.File('a.h5')", [(READ, "a.h5")]),
+    ("h5py.File('a.h5', 'w')", [(WRITE, "a.h5")]),
+    ("sqlite3.connect('a.db')", [(WRITE, "a.db")]),
+    ("sqlite3.connect(':memory:')", []),
+    ("psycopg2.connect('host=x user=y')", []),
+    ("Image.open('a.png')", [(READ, "a.png")]),
+    ("image.save('a.png')", [(WRITE, "a.png")]),
+    ("cv2.imread('a.png')", [(READ, "a.png")]),
+    ("cv2.imwrite('a.png', x)", [(WRITE, "a.png")]),
+    ("skimage.io.imread('a.png')", [(READ, "a.png")]),
+    ("imageio.mimsave('a.gif', frames)", [(WRITE, "a.gif")]),
+    ("zipfile.ZipFile('a.zip')", [(READ, "a.zip")]),
+    ("zipfile.ZipFile('a.zip', mode='w')", [(WRITE, "a.zip")]),
+    ("tarfile.open('a.tar')", [(READ, "a.tar")]),
+    ("tarfile.open('a.tar', 'w:gz')", [(WRITE, "a.tar")]),
+    ("open('a')", [(READ, "a")]),
+    ("open('a', 'rb')", [(READ, "a")]),
+    ("open('a', 'w')", [(WRITE, "a")]),
+    ("open('a', mode='a')", [(WRITE, "a")]),
+    ("open('a', 'r+')", [(WRITE, "a")]),
+    ("open(file='a')", [(READ, "a")]),
+    ("open(unknown)", [(READ, UNKNOWN)]),
+    ("open(f'out/{unknown}.txt', 'w')", [(WRITE, "out/*.txt")]),
+    ("Path('a').open('w')", [(WRITE, "a")]),
+    ("Path('a').open()", [(READ, "a")]),
+    ("gzip.open('a.gz', 'wt')", [(WRITE, "a.gz")]),
+    ("Path('a').read_text()", [(READ, "a")]),
+    ("Path('a').write_text('x')", [(WRITE, "a")]),
+    ("(folder / 'a.txt').write_text('x')", [(WRITE, "*a.txt")]),
+    ("Path('a').mkdir()", [(WRITE, "a")]),
+    ("Path('a').exists()", [(READ, "a")]),
+    ("Path('a').rename('b')", [(WRITE, "a"), (WRITE, "b")]),
+    ("os.makedirs('a')", [(WRITE, "a")]),
+    ("os.remove('a')", [(WRITE, "a")]),
+    ("os.listdir('a')", [(READ, "a")]),
+    ("os.rename('a', 'b')", [(WRITE, "a"), (WRITE, "b")]),
+    ("shutil.copy('a', 'b')", [(READ, "a"), (WRITE, "b")]),
+    ("shutil.move('a', 'b')", [(WRITE, "a"), (WRITE, "b")]),
+    ("glob.glob('data/*.csv')", [(READ, "data/*.csv")]),
+    ("lst.copy()", []),
+    ("text.replace('a', 'b')", []),
+    ("name.replace('a.csv', 'b.csv')", []),
+    ("lst.remove('a')", []),
+    ("df.rename('a')", []),
+    ("pd.read_csv('https://example.org/a.csv')", []),
+    ("pd.read_csv('s3://bucket/a.csv')", []),
+    ("f('a.csv')", [(MENTION, "a.csv")]),
+    ("f(x, where=name)", [(MENTION, "a.csv")]),
+    ("f('no file')", []),
+    ("load_my_data('a.csv')", [(READ, "a.csv")]),
+    ("loader.read_special('a.xyz')", [(READ, "a.xyz")]),
+    ("exporter.export_graph(g, 'a.onnx')", [(WRITE, "a.onnx")]),
 ]
 
 
-@pytest.mark.parametrize(("source", "expected"), TOUCHED)
-def test_calls_that_open_files_are_known(source: str, expected: tuple[str, str] | None) -> None:
+@pytest.mark.parametrize(("source", "expected"), OPENED)
+def test_calls_that_open_files_are_known(source: str, expected: list[tuple[str, str]]) -> None:
     call = ast.parse(source, mode="eval").body
     assert isinstance(call, ast.Call)
-    assert touched_by(call, KNOWN) == expected
+    assert list(opened_by(call, KNOWN)) == expected
+
+
+OVERLAPS = [
+    ("a.csv", "a.csv", True),
+    ("a.csv", "b.csv", False),
+    ("out", "out/a.csv", True),
+    ("out", "output/a.csv", False),
+    ("out/*.csv", "out/a.csv", True),
+    ("out/*.csv", "out/a.png", False),
+    ("out/*.csv", "out", True),
+    ("*a.csv", "data/a.csv", True),
+    ("out/*.csv", "out/part*.csv", True),
+    ("out/*.csv", "data/*.csv", False),
+    ("out/*.csv", "out/*.png", False),
+    (UNKNOWN, "a.csv", True),
+    ("[a]*.csv", "[a]1.csv", True),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "expected"), OVERLAPS)
+def test_paths_overlap_that_may_name_one_file(one: str, other: str, expected: bool) -> None:
+    assert overlap(one, other) is overlap(other, one) is expected
+    for first, second in ((one, other), (other, one)):
+        index = Paths()
+        index.add(7, [first])
+        assert {user for user, _ in index.overlapping(second)} == ({7} if expected else set())
+
+
+@pytest.mark.parametrize(("path", "expected"), [("./a/../b.csv", "b.csv"), ("*", UNKNOWN), ("*/a.csv", "*a.csv"),
+                                                ("out/*/a.csv", "out/*a.csv"), ("out/**/*.csv", "out/*.csv")])  # fmt: skip
+def test_paths_are_brought_into_one_form(path: str, expected: str) -> None:
+    assert tidy(path) == expected
+
+
+def test_a_path_that_is_only_mentioned_overlaps_with_that_very_path() -> None:
+    index = Paths()
+    index.add(1, ["a.csv"], sure=False)
+    assert [user for user, _ in index.overlapping("a.csv")] == [1]
+    assert not [*index.overlapping(UNKNOWN), *index.overlapping("*.csv"), *index.overlapping("b.csv")]

@@ -1,0 +1,214 @@
+"""What the analysis of a notebook costs: from the node as read to the plan with its edges and diagnostics, without a run.
+
+    python benchmarks/analysis.py [--rounds N] [--shapes] [--kale PYTHON]
+
+The notebooks are written here, of cells as data scientists write them, five to a step, for 10, 100 and 1000 code cells. They
+carry Kale's tags, which both tools read. `--kale` names a Python that has kubeflow-kale: its way from the same notebooks to
+its graph (`NotebookProcessor.to_pipeline`: tags, dependency detection; no compiling, no cluster) is then timed in the same
+run, in turn with ours. Each figure is the median of the rounds after one that is not counted. `--shapes` adds notebooks that
+bring out what is not linear: chained functions, one name that every cell touches, steps that all read each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+from mlops_lab.checks import check
+from mlops_lab.notebook import from_node
+from mlops_lab.pipeline import build
+from mlops_lab.plan import Plan, make_plan
+
+IMPORTS = """import os
+from pathlib import Path
+import numpy as np
+import pandas as pd
+import matplotlib.pyplot as plt
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split"""
+FUNCTIONS = """FOLDER = Path("data")
+
+def clean(frame, column):
+    frame = frame.dropna(subset=[column])
+    return frame[frame[column] > frame[column].quantile(0.01)]
+
+def describe(frame, columns):
+    return {c: (frame[c].mean(), frame[c].std()) for c in columns if c in frame}
+
+def report(scores):
+    for name, score in sorted(scores.items()):
+        print(f"{name:<20} {score:.3f}")"""
+STEP = [
+    """raw{i} = pd.read_csv("data/part{i}.csv", parse_dates=["day"])
+raw{i}["weekday"] = raw{i}["day"].dt.weekday
+df{i} = clean(raw{i}, "price").merge(df{j}, on="key", how="left", suffixes=("", "_old"))
+df{i}.head()""",
+    """features{i} = [c for c in df{i}.columns if c not in ("key", "day") and df{i}[c].dtype != object]
+for column in features{i}:
+    low, high = df{i}[column].quantile([0.05, 0.95])
+    df{i}[column] = df{i}[column].clip(low, high)
+if df{i}[features{i}].isna().any().any():
+    df{i} = df{i}.fillna(df{i}[features{i}].median())
+summary{i} = describe(df{i}, features{i})""",
+    """X_train{i}, X_test{i}, y_train{i}, y_test{i} = train_test_split(
+    df{i}[features{i}], df{i}["label"], test_size=0.2, random_state=0)
+model{i} = RandomForestClassifier(n_estimators=100, max_depth=4, random_state=0)
+model{i}.fit(X_train{i}, y_train{i})""",
+    """try:
+    predicted{i} = model{i}.predict(X_test{i})
+except ValueError as error:
+    print("no prediction:", error)
+    predicted{i} = np.zeros(len(y_test{i}))
+score{i} = accuracy_score(y_test{i}, predicted{i})
+scores = {{**(scores if {i} else {{}}), "model{i}": score{i}}}
+report(scores)""",
+    """fig, ax = plt.subplots(figsize=(8, 4))
+ax.bar(range(len(features{i})), model{i}.feature_importances_)
+ax.set_title(f"model {i}: {{score{i}:.3f}}")
+fig.savefig("out/model{i}.png")
+df{i}.assign(predicted=0).query("price > 0").to_parquet(FOLDER / "clean{i}.parquet")""",
+]
+
+
+def notebook(count: int) -> Any:
+    """A notebook of `count` code cells with Kale's tags: imports, functions, then steps in a chain."""
+    cells = [_cell(IMPORTS, "imports"), _cell(FUNCTIONS, "functions"), _cell("df0 = pd.DataFrame()", "step:start")]
+    while len(cells) < count:
+        step, part = divmod(len(cells) - 3, len(STEP))
+        tags = [f"step:s{step + 1}", f"prev:s{step}" if step else "prev:start"] if part == 0 else []
+        cells.append(_cell(STEP[part].format(i=step + 1, j=step), *tags))
+    return _node(cells)
+
+
+def chained_functions(count: int) -> Any:
+    """Functions of which each calls the one above, and a step that calls the last."""
+    cells = [_cell("def f0(x):\n    return x + offset", "step:a"), *(_cell(f"def f{i}(x):\n    return f{i - 1}(x) + k{i}")
+                                                                   for i in range(1, count))]  # fmt: skip
+    return _node([*cells, _cell(f"print(f{count - 1}(1))", "step:b")])
+
+
+def one_name(count: int) -> Any:
+    """Cells that all read and change one name, five to a step."""
+    return _node([_cell(f"df['c{i}'] = df['c{i - 1}'] + 1\ndf.head()", *([f"step:s{i}"] if i % 5 == 0 else []))
+                  for i in range(count)])  # fmt: skip
+
+
+def many_edges(count: int) -> Any:
+    """Steps of which each reads what the five above it made."""
+    return _node([_cell(f"v{i} = " + " + ".join([f"v{j}" for j in range(max(0, i - 5), i)] or ["1"]), f"step:s{i}")
+                  for i in range(count)])  # fmt: skip
+
+
+SHAPES: list[tuple[str, Callable[[int], Any], int]] = [
+    ("chained functions", chained_functions, 1000), ("one name for all", one_name, 1000), ("many edges", many_edges, 200),
+]  # fmt: skip
+
+
+def _cell(source: str, *tags: str) -> Any:
+    return new_code_cell(source, metadata={"tags": list(tags)})
+
+
+def _node(cells: list[Any]) -> Any:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    kale = {"pipeline_name": "analysis", "experiment_name": "analysis", "volumes": []}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "kubeflow_notebook": kale})
+
+
+def analyse(node: Any) -> Plan:
+    """All that an editor needs after a change: cells, steps, edges, diagnostics."""
+    plan = make_plan(build(from_node(node, "nb.ipynb")))
+    check(plan)
+    return plan
+
+
+# What the other Python runs: it reads a path a line and answers with the seconds that the analysis took, or what failed.
+_KALE = """
+import json, sys, time, logging
+logging.disable(logging.CRITICAL)
+from kale.processors.nbprocessor import NotebookProcessor
+for line in sys.stdin:
+    try:
+        processor = NotebookProcessor(line.strip())
+        started = time.perf_counter()
+        processor.to_pipeline()
+        answer = {"seconds": time.perf_counter() - started, "steps": len(processor.pipeline.nodes),
+                  "edges": len(processor.pipeline.edges)}
+    except Exception as error:
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    sys.__stdout__.write(json.dumps(answer) + chr(10))
+    sys.__stdout__.flush()
+"""
+
+
+class Kale:
+    """Kale in a process of its own, kept warm between the notebooks."""
+
+    def __init__(self, python: str, folder: Path) -> None:
+        script = folder / "kale_times.py"
+        script.write_text(_KALE)
+        self.process = subprocess.Popen([python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def time(self, path: Path) -> float:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline() or '{"error": "it ended"}')
+        if "error" in answer:
+            raise SystemExit(f"Kale could not analyse {path.name}: {answer['error']}")
+        return float(answer["seconds"])
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def _seconds(node: Any) -> float:
+    started = time.perf_counter()
+    analyse(node)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Time the notebooks and print medians, and Kale's beside them if it is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shapes", action="store_true", help="also notebooks of odd shapes")
+    parser.add_argument("--kale", metavar="PYTHON", help="a Python that has kubeflow-kale")
+    options = parser.parse_args()
+    rows: list[tuple[str, Any, bool]] = [(f"{count} cells", notebook(count), True) for count in (10, 100, 1000)]
+    rows += [(f"{count} {name}", make(count), False) for name, make, count in (SHAPES if options.shapes else [])]
+    with tempfile.TemporaryDirectory() as place:
+        kale = Kale(options.kale, Path(place)) if options.kale else None
+        for name, node, comparable in rows:
+            path = Path(place) / f"{name.replace(' ', '-')}.ipynb"
+            nbformat.write(node, path)
+            plan = analyse(node)
+            ours, theirs = [], []
+            for turn in range(options.rounds + 1):
+                times = (_seconds(node), kale.time(path) if kale and comparable else 0.0)
+                if turn:
+                    ours.append(times[0])
+                    theirs.append(times[1])
+            line = f"{name:<24} {len(plan.steps):>4} steps {len(plan.edges):>5} edges {statistics.median(ours) * 1000:9.1f} ms"
+            if kale and comparable:
+                ratio = statistics.median(theirs) / statistics.median(ours)
+                line += f"   Kale {statistics.median(theirs) * 1000:10.1f} ms   {ratio:6.1f} times ours"
+            print(line, flush=True)
+        if kale:
+            kale.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,378 @@
+"""Follows code in the order of execution and notes which names are surely bound before they are read.
+
+`effects.effects_of` makes `Effects` of what a `Flow` has found. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mlops_lab import files, randomness
+from mlops_lab.late import FRAMES, Late, Survey, asks_for_main, files_of, files_of_call, reflections
+from mlops_lab.magic_effects import of_magic
+from mlops_lab.scopes import bound_by, children, evaluated_here, free_names, module_names
+from mlops_lab.syntax import ipython_call
+from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
+
+_REFLECTION = frozenset({"globals", "locals", "vars", "dir", "exec", "eval", "get_ipython", "__main__"})
+_HISTORY = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out")
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Code whose reads and writes can't be known without running it: 1-based line, and what makes it so."""
+
+    line: int
+    reason: str
+
+
+class Flow:
+    """Walks statements in the order of execution; `sure` holds the names that are bound on every path so far."""
+
+    def __init__(self, known: Survey) -> None:
+        self.known = known
+        self.sure: set[str] = set()
+        self.need: set[str] = set()
+        self.late_stores: set[str] = set()
+        self.late_touches: set[str] = set()
+        self.extra_stores: set[str] = set()
+        self.files: set[tuple[str, str]] = set()
+        self.draws = self.seeds = False
+        self.opaque: list[Opaque] = []
+        self.history: list[tuple[int, str]] = []
+
+    def run(self, nodes: Iterable[ast.AST]) -> None:
+        for node in nodes:
+            visit = _VISITS.get(node.__class__)
+            if visit:
+                visit(self, node)
+            else:
+                self.run(children(node))
+
+    def visit(self, node: ast.AST) -> None:
+        self.run([node])
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    def use(self, name: str) -> None:
+        if name not in self.sure:
+            self.need.add(name)
+
+    def load(self, name: str, line: int, call: ast.Call | None = None) -> None:
+        """Note that a name is loaded; `call` is the call that it is loaded for as a function, if it is."""
+        self.use(name)
+        late = self.known.late.get(name)
+        if late:
+            self._late(late, line)
+            if late.opens:
+                self.files |= files_of_call(call, late.opens, self.known) if call else files_of(late.opens, self.known, {})
+        self._reflect(name, line)
+        if name not in self.sure and _HISTORY.fullmatch(name):
+            self.history.append((line, name))
+
+    def _late(self, late: Late, line: int) -> None:
+        self.need |= late.loads - self.sure
+        for needed in late.loads & _REFLECTION:
+            self._reflect(needed, line)
+        self.late_stores |= late.stores
+        self.sure -= late.stores  # it may be deleted there
+        self.late_touches |= late.touches
+        self.files |= late.files
+        self.draws = self.draws or late.draws
+        self.seeds = self.seeds or late.seeds
+
+    def _reflect(self, name: str, line: int) -> None:
+        if name in _REFLECTION and (name not in self.sure or name == "get_ipython"):
+            self.opaque.append(Opaque(line, name if name == "__main__" else f"{name}()"))
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self.sure.add(node.id)
+        elif isinstance(node.ctx, ast.Del):
+            self.use(node.id)
+            # A deletion can only be passed on by a step that had the name.
+            self.need.add(node.id)
+            self.sure.discard(node.id)
+        else:
+            self.load(node.id, node.lineno)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name):
+            self.load(node.target.id, node.lineno)
+            self.visit(node.value)
+            self.visit(node.target)
+        else:  # the parts of the target are evaluated before the value
+            self.visit(node.target)
+            self.visit(node.value)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        self.run(node.targets)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value:
+            self.visit(node.value)
+        if node.value or not isinstance(node.target, ast.Name):
+            self.visit(node.target)
+        self.perhaps([node.annotation])
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        for key, value in zip(node.keys, node.values, strict=True):
+            self.run([*([key] if key else []), value])
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.slice, ast.Name) and node.slice.id == "__name__":
+            self._reflect("__main__", node.lineno)  # `sys.modules[__name__]`
+        self.run(children(node))
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self.visit(node.value)
+        self.visit(node.target)
+
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        self.sure |= set(bound_by(node))
+        if getattr(node, "module", "") == "__main__" or any(alias.name == "__main__" for alias in node.names):
+            self.opaque.append(Opaque(node.lineno, "__main__"))
+
+    visit_ImportFrom = visit_Import
+
+    # -- paths ---------------------------------------------------------------------------------------------------
+
+    def branches(self, *bodies: Iterable[ast.AST]) -> None:
+        """Run alternatives: only what all of them bind is sure afterwards."""
+        before, ends = set(self.sure), []
+        for body in bodies:
+            self.sure = set(before)
+            self.run(body)
+            ends.append(self.sure)
+        self.sure = set.intersection(*ends) if ends else before
+
+    def perhaps(self, *bodies: Iterable[ast.AST]) -> None:
+        """Run bodies of which none may happen: nothing is sure afterwards that wasn't before."""
+        before = set(self.sure)
+        ends = [before]
+        for body in bodies:
+            self.sure = set(before)
+            self.run(body)
+            ends.append(self.sure)
+        self.sure = set.intersection(*ends)  # what a body may have deleted is not sure either
+
+    def visit_If(self, node: ast.If) -> None:
+        self.visit(node.test)
+        self.branches(node.body, node.orelse)
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self.visit(node.test)
+        self.perhaps([node.body], [node.orelse])
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        self.visit(node.values[0])
+        before = set(self.sure)
+        self.run(node.values[1:])
+        self.sure = before
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if node.value == "__main__" or (isinstance(node.value, str) and "import" in node.value and "__main__" in node.value):
+            self._reflect("__main__", node.lineno)
+        if isinstance(node.value, str):
+            for name in names_in_text(node.value):
+                self.use(name)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        if asks_for_main(node):
+            self.load("__name__", node.lineno)
+            return
+        self.visit(node.left)
+        self.visit(node.comparators[0])
+        before = set(self.sure)
+        self.run(node.comparators[1:])
+        self.sure = before
+
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
+        self.visit(node.iter)
+        self.perhaps([node.target, *node.body], node.orelse)
+
+    visit_AsyncFor = visit_For
+
+    def visit_While(self, node: ast.While) -> None:
+        self.visit(node.test)
+        self.perhaps(node.body, node.orelse)
+
+    def visit_Try(self, node: ast.Try) -> None:
+        before = set(self.sure)
+        self.run([*node.body, *node.orelse])
+        ends = [self.sure]
+        for handler in node.handlers:
+            self.sure = set(before)
+            if handler.type:
+                self.visit(handler.type)
+            if handler.name:
+                # `except E as e` binds e and then deletes it; a step that never had it can't pass that on.
+                self.need.add(handler.name)
+                self.sure.add(handler.name)
+            self.run(handler.body)
+            ends.append(self.sure)
+        self.sure = set.intersection(before, *ends)
+        self.run(node.finalbody)
+        self.sure = self.sure - {handler.name for handler in node.handlers if handler.name}
+
+    visit_TryStar = visit_Try
+
+    def visit_Assert(self, node: ast.Assert) -> None:
+        self.visit(node.test)
+        if node.msg:
+            self.perhaps([node.msg])
+
+    def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
+        for item in node.items:
+            self.visit(item.context_expr)
+        before = set(self.sure)
+        for item in node.items:
+            if item.optional_vars:
+                self.visit(item.optional_vars)
+        self.run(node.body)
+        # A context manager may swallow an exception and so cut its body short.
+        self.sure = before & self.sure
+
+    visit_AsyncWith = visit_With
+
+    def visit_Match(self, node: ast.Match) -> None:
+        self.visit(node.subject)
+        before = set(self.sure)
+        ends = [before]
+        for case in node.cases:
+            self.sure = set(before)
+            self.visit(case.pattern)
+            # Names are bound once the whole pattern has matched.
+            self.sure |= {name for part in ast.walk(case.pattern) for name in bound_by(part)}
+            self.run([*([case.guard] if case.guard else []), *case.body])
+            ends.append(self.sure)
+        self.sure = set.intersection(*ends)
+
+    # -- scopes --------------------------------------------------------------------------------------------------
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self.run(evaluated_here(node))
+        if node.decorator_list:
+            self._scope(node)  # the decorator may call it, or hand it to somebody who does
+        self.sure.add(node.name)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self.run(evaluated_here(node))
+        if node.decorator_list or node.bases or node.keywords:
+            self._scope(node)
+        else:
+            # The body runs now; the bodies of its methods run when they are called.
+            for statement in node.body:
+                if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    if statement.decorator_list:
+                        self._scope(statement)  # the decorator may call it
+                    self.run(evaluated_here(statement))
+                else:
+                    loads, stores = module_names([statement])
+                    for name in loads | stores | named_in_texts(statement):
+                        self.load(name, statement.lineno)
+        self.sure.add(node.name)
+
+    def _scope(self, node: ast.AST) -> None:
+        self.run(evaluated_here(node))
+        loads, stores = free_names(node)
+        line = getattr(node, "lineno", 1)
+        for name in loads | reflections(node):
+            self.load(name, line)
+        for name in named_in_texts(node):
+            self.use(name)
+        self.late_stores |= stores
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Call):
+                self._call(inner)
+            elif isinstance(inner, ast.Attribute):
+                self._attribute(inner)
+
+    def visit_Lambda(self, node: ast.AST) -> None:
+        self._scope(node)
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_Lambda
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self._attribute(node)
+        self.visit(node.value)
+
+    def _attribute(self, node: ast.Attribute) -> None:
+        if node.attr in FRAMES or node.attr == "get_ipython":
+            self.opaque.append(Opaque(node.lineno, f"{node.attr}()"))
+        self.draws = self.draws or randomness.names_generator(node, self.known.stateful)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        magic = ipython_call(node)
+        if magic:
+            self._magic(node, *magic)
+            return
+        understood = self._call(node)
+        if isinstance(node.func, ast.Name) and not understood:
+            self.load(node.func.id, node.func.lineno, node)
+        elif not understood:
+            self.visit(node.func)
+        self.run([*node.args, *(k.value for k in node.keywords)])
+
+    def _call(self, node: ast.Call) -> bool:
+        """Note what a call does besides loading names. True if its function was understood and must not be loaded."""
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        bare = isinstance(node.func, ast.Name) and name not in self.sure
+        if not (isinstance(node.func, ast.Name) and name in self.known.late):  # what our own functions do is known
+            self.files.update(files.opened_by(node, self.known.constants))
+            self.seeds = self.seeds or randomness.seeds(node, name)
+            self.draws = self.draws or randomness.draws(node, name, self.known.stateful)
+        if name in {"load", "loads", "read_pickle", "Unpickler"}:
+            # A pickle may refer to any class or function of the notebook by its name.
+            for defined in self.known.late:
+                self.use(defined)
+        if bare and name in {"exec", "eval"} and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
+            return self._text_of_code(node, name, node.args[0].value)
+        if bare and name in {"vars", "dir"} and node.args:
+            return True
+        if isinstance(node.func, ast.Attribute) and name in {"query", "eval", "evaluate"}:
+            expression = next(iter(node.args), next((k.value for k in node.keywords if k.arg in {"expr", "ex"}), None))
+            if expression is not None and not isinstance(expression, (ast.Constant, ast.JoinedStr)):
+                what = f"{ast.unparse(node.func)}() of a text that is made when it runs"
+                self.opaque.append(Opaque(node.lineno, what))
+        for word in evaluated_names(node):
+            self.use(word)
+        return False
+
+    def _text_of_code(self, node: ast.Call, name: str, text: object) -> bool:
+        """`exec` or `eval` of a constant text: its names count like any code's. False if it is no text."""
+        if not isinstance(text, str):
+            return False
+        try:
+            inner = ast.parse(text.lstrip(" \t") if name == "eval" else text)
+        except (SyntaxError, ValueError):
+            return True
+        loads, stores = module_names(inner.body)
+        for used in loads | stores:
+            self.load(used, node.lineno)
+        self.extra_stores |= stores
+        return True
+
+    def _magic(self, node: ast.Call, method: str, arguments: list[str | None]) -> None:
+        found = of_magic(method, arguments)
+        for name in found.loads:
+            self.load(name, node.lineno)
+        for name in found.uses:
+            self.use(name)
+        self.extra_stores |= found.stores
+        self.files |= {("read", path) for path in found.reads_files} | {("write", path) for path in found.writes_files}
+        if found.opaque:
+            self.opaque.append(Opaque(node.lineno, found.opaque))
+
+
+_VISITS: dict[type, Callable[[Flow, ast.AST], None]] = {
+    kind: method for name, method in vars(Flow).items() if name.startswith("visit_") and (kind := getattr(ast, name[6:], None))
+}

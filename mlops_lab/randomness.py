@@ -1,0 +1,65 @@
+"""Guesses at which calls seed or draw from a global random generator (of `random`, NumPy, torch). Standard library only.
+
+A call that is given a generator or a seed of its own draws from nothing global. What is missed here is seen when the step
+runs (`runtime/ambient.py`); what is found makes edges before.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Set
+
+_SEEDS = frozenset({"setstate", "set_state", "set_rng_state"})
+# Functions and methods that draw, whoever they belong to.
+_DRAWS = frozenset("shuffle sample rand randn randint choice choices permutation train_test_split resample bootstrap".split())
+# Classes and functions that draw unless they are given `random_state`, at once or when they are fitted.
+_DRAWS_UNLESS_GIVEN = frozenset(
+    "KMeans MiniBatchKMeans BisectingKMeans SpectralClustering GaussianMixture BayesianGaussianMixture TSNE NMF FastICA "
+    "LatentDirichletAllocation TruncatedSVD MDS RandomForestClassifier RandomForestRegressor ExtraTreesClassifier "
+    "ExtraTreesRegressor ExtraTreeClassifier ExtraTreeRegressor DecisionTreeClassifier DecisionTreeRegressor "
+    "GradientBoostingClassifier GradientBoostingRegressor HistGradientBoostingClassifier HistGradientBoostingRegressor "
+    "AdaBoostClassifier AdaBoostRegressor BaggingClassifier BaggingRegressor IsolationForest RandomTreesEmbedding "
+    "MLPClassifier MLPRegressor BernoulliRBM SGDClassifier SGDRegressor Perceptron PassiveAggressiveClassifier "
+    "RandomizedSearchCV ShuffleSplit StratifiedShuffleSplit GroupShuffleSplit RepeatedKFold RepeatedStratifiedKFold "
+    "RANSACRegressor Nystroem RBFSampler GaussianRandomProjection SparseRandomProjection permutation_importance "
+    "make_classification make_regression make_blobs make_moons make_circles make_friedman1 make_swiss_roll "
+    "random_split RandomSampler WeightedRandomSampler Linear Conv1d Conv2d Embedding LSTM GRU RNN Dropout UMAP".split()
+)
+# These draw only if they are told to shuffle.
+_DRAWS_IF_SHUFFLED = frozenset("KFold StratifiedKFold GroupKFold StratifiedGroupKFold DataLoader".split())
+_ALONE = frozenset({"random"})  # `rng.random()`, or the module handed on: `f(random_state=np.random)`
+_OWN = frozenset("random_state seed rng generator random_seed gen".split())
+# What of a module `random` makes a generator of one's own, or only names a type.
+_MAKES_OWN = frozenset("default_rng RandomState Generator SeedSequence Random SystemRandom PCG64 MT19937 Philox".split())
+
+
+def seeds(call: ast.Call, name: str) -> bool:
+    """True if a call, of a function of this name, sets the state of a global generator."""
+    return "seed" in name or name in _SEEDS
+
+
+def draws(call: ast.Call, name: str, own: Set[str]) -> bool:
+    """True if a call may draw from a global generator. `own` are the variables that hold a generator."""
+    if name not in _DRAWS and name not in _DRAWS_UNLESS_GIVEN and name not in _DRAWS_IF_SHUFFLED:
+        return False
+    given = {k.arg: k.value for k in call.keywords}
+    if any(key in _OWN and not (isinstance(value, ast.Constant) and value.value is None) for key, value in given.items()):
+        return False
+    if name in _DRAWS_IF_SHUFFLED:
+        shuffle = given.get("shuffle")
+        return shuffle is not None and not (isinstance(shuffle, ast.Constant) and not shuffle.value)
+    receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
+    return not (isinstance(receiver, ast.Name) and receiver.id in own)
+
+
+def names_generator(node: ast.Attribute, own: Set[str]) -> bool:
+    """True if an attribute reaches for what a module of random numbers draws: `np.random.normal`, `random.gauss`.
+
+    `np.random` alone is asked about as part of these; `np.random.default_rng` makes a generator of one's own.
+    """
+    if node.attr in _MAKES_OWN or node.attr.startswith(("seed", "set_state", "setstate", "get_state", "getstate")):
+        return False
+    holder = node.value
+    if isinstance(holder, ast.Attribute) and holder.attr == "random":
+        return True
+    return isinstance(holder, ast.Name) and holder.id not in own and (holder.id == "random" or node.attr in _ALONE)

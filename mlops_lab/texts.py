@@ -1,0 +1,61 @@
+"""Variables that are named in texts rather than in code, for whoever evaluates the text. Standard library only.
+
+Queries (`df.query("u > @limit")`), formulas (`y ~ center(x)`), SQL (`select * from frame`), and the text of an `exec`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import re
+
+from mlops_lab.scopes import once
+
+IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_SQL_TABLE = re.compile(r"\b(?:from|join|into|update)\s+([^\W\d]\w*)", re.IGNORECASE)
+_QUERY_VARIABLE = re.compile(r"@\s*([^\W\d]\w*)")
+
+
+@functools.lru_cache(maxsize=10_000)
+def names_in_text(text: str) -> frozenset[str]:
+    """Variables that one text may name."""
+    found = _SQL_TABLE.findall(text)
+    if "@" in text:
+        found += _QUERY_VARIABLE.findall(text)
+    if "~" in text:
+        found += IDENTIFIER.findall(text)
+    return frozenset(found)
+
+
+@once
+def named_in_texts(node: ast.AST) -> frozenset[str]:
+    """Variables that the texts anywhere in a piece of code may name."""
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Constant):
+            if isinstance(inner.value, str):
+                found |= names_in_text(inner.value)
+        elif isinstance(inner, ast.Call):
+            found |= evaluated_names(inner)
+    return frozenset(found)
+
+
+def evaluated_names(call: ast.Call) -> set[str]:
+    """Variables in the texts that a method evaluates as an expression: `pd.eval("a + b")`, `ne.evaluate("a * b")`."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in {"eval", "evaluate"}:
+        return set()
+    arguments = [*call.args, *(k.value for k in call.keywords)]
+    parts = [part for argument in arguments for part in ast.walk(argument)]
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return {name for text in texts for name in IDENTIFIER.findall(text)}
+
+
+def code_in(node: ast.AST) -> ast.Module | None:
+    """The code in `exec("...")` with a constant text."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"exec", "eval"} and node.args:
+        text = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
+        if isinstance(text, str):
+            with contextlib.suppress(SyntaxError, ValueError):
+                return ast.parse(text)
+    return None
