@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from mlops_lab.scopes import every_node
+
 UNKNOWN = "?"
 _LONGEST = 4096  # characters; texts put together from each other could grow without end
 
@@ -65,7 +67,7 @@ def constants(trees: Iterable[ast.Module]) -> dict[str, str]:
     counts: dict[str, int] = {}
     for tree in trees:
         for statement in tree.body:
-            for node in ast.walk(statement):
+            for node in every_node(statement):
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                     counts[node.id] = counts.get(node.id, 0) + 1
             if isinstance(statement, ast.Assign) and len(statement.targets) == 1:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mlops_lab import files, randomness
 from mlops_lab.late import FRAMES, Late, Survey, asks_for_main, files_of, files_of_call, reflections
 from mlops_lab.magic_effects import of_magic
-from mlops_lab.scopes import bound_by, children, evaluated_here, free_names, module_names
+from mlops_lab.scopes import bound_by, children, evaluated_here, every_node, free_names, module_names
 from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
 
@@ -288,7 +288,7 @@ class Flow:
         for name in named_in_texts(node):
             self.use(name)
         self.late_stores |= stores
-        for inner in ast.walk(node):
+        for inner in every_node(node):
             if isinstance(inner, ast.Call):
                 self._call(inner)
             elif isinstance(inner, ast.Attribute):

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from mlops_lab import files, mutation, randomness
-from mlops_lab.scopes import FunctionNode, bound_by, free_names, once, parameters_of
+from mlops_lab.scopes import FunctionNode, bound_by, children, every_node, free_names, once, parameters_of
 from mlops_lab.texts import code_in, named_in_texts
 
 FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
@@ -116,7 +116,7 @@ def _changed_parameters(nodes: list[ast.AST], modules: frozenset[str], stateful:
 def _nested(statement: ast.AST) -> list[ast.AST]:
     """The functions and classes anywhere in a statement, those in texts of code included."""
     found: list[ast.AST] = []
-    for node in ast.walk(statement):
+    for node in every_node(statement):
         if isinstance(node, (*FunctionNode, ast.ClassDef)):
             found.append(node)
         elif isinstance(node, ast.Call):
@@ -164,7 +164,7 @@ def _of_definition(node: ast.AST, known: Survey) -> Late:
     touches: set[str] = set()
     opened: set[Opened] = set()
     draws = seeds = False
-    for inner in ast.walk(node):
+    for inner in every_node(node):
         if not isinstance(inner, FunctionNode):
             continue
         nodes = mutation.own_nodes(inner)
@@ -319,7 +319,7 @@ def reflections(node: ast.AST) -> frozenset[str]:
             found |= {"globals"} if node.attr in FRAMES else set()
         elif isinstance(node, ast.Constant):
             found |= {"__main__"} if node.value == "__main__" else set()
-        todo += ast.iter_child_nodes(node)
+        todo += children(node)
     return frozenset(found)
 
 
@@ -334,7 +334,7 @@ def _carried(value: ast.AST) -> set[str]:
 
     The function of a plain call is left out (its result is data far more often than code), a class is not.
     """
-    nodes = list(ast.walk(value))
+    nodes = every_node(value)
     called = {id(n.func) for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
               and not n.func.id[:1].isupper()}  # fmt: skip
     return {n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in called}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from mlops_lab.scopes import Comprehension, FunctionNode, once, parameters_of, scope_nodes
+from mlops_lab.scopes import Comprehension, FunctionNode, every_node, once, parameters_of, scope_nodes
 
 # Methods that change their receiver even where their result is used.
 MUTATORS = frozenset(
@@ -216,5 +216,5 @@ def statement_nodes(statement: ast.AST) -> list[ast.AST]:
     for node in scope_nodes(statement):
         found.append(node)
         if isinstance(node, Comprehension):
-            found += [n for n in ast.walk(node) if not isinstance(n, FunctionNode)]
+            found += [n for n in every_node(node) if not isinstance(n, FunctionNode)]
     return found

@@ -98,6 +98,11 @@ class Plan:
         return self._by_name[name]
 
     @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The code cells that are part of the pipeline."""
+        return tuple(cell for cell in self.pipeline.notebook.cells if cell.in_pipeline)
+
+    @cached_property
     def _by_name(self) -> dict[str, StepPlan]:
         return {step.name: step for step in self.steps}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mlops_lab.notebook import Cell
 from mlops_lab.roles import Role
-from mlops_lab.scopes import module_names
+from mlops_lab.scopes import every_node, module_names, once
 from mlops_lab.syntax import ipython_call
 
 # Calls that only configure, by the end of their dotted name. Seeds are not here: the state of the generators is passed
@@ -56,7 +56,7 @@ def items_in(cell: Cell) -> list[Item]:
         imports = _is_import(statement)
         if imports or _is_configuration(statement):
             loads, stores = module_names([statement])
-            if any(alias.name == "*" for n in ast.walk(statement) if isinstance(n, ast.ImportFrom) for alias in n.names):
+            if any(alias.name == "*" for n in every_node(statement) if isinstance(n, ast.ImportFrom) for alias in n.names):
                 stores = stores | {"*"}
             needs = frozenset(loads - stores)
             found.append(Item(cell, ast.unparse(statement), frozenset(stores), needs, imports, _roots(statement)))
@@ -69,14 +69,11 @@ def import_names(cells: Iterable[Cell]) -> frozenset[str]:
     otherwise: set[str] = set()
     for cell in cells:
         for statement in cell.tree.body:
-            loads, stores = module_names([statement])
             if _is_import(statement):
-                imported |= stores
+                imported |= module_names([statement])[1]
             else:
-                otherwise |= stores
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Global):
-                    otherwise |= set(node.names)
+                otherwise |= module_names([statement])[1]
+                otherwise |= {name for n in every_node(statement) if isinstance(n, ast.Global) for name in n.names}
     return frozenset(imported - otherwise)
 
 
@@ -127,9 +124,10 @@ def left_over(items: Iterable[Item], chosen: Iterable[Item]) -> list[tuple[list[
     return found
 
 
-def _roots(statement: ast.stmt) -> frozenset[str]:
+@once
+def _roots(statement: ast.AST) -> frozenset[str]:
     found = set()
-    for node in ast.walk(statement):
+    for node in every_node(statement):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

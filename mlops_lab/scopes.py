@@ -85,6 +85,15 @@ def scope_nodes(node: ast.AST) -> list[ast.AST]:
     return found
 
 
+@once
+def every_node(node: ast.AST) -> list[ast.AST]:
+    """A node and all that it holds, whatever the scope."""
+    found = [node]
+    for one in found:  # it grows
+        found += children(one)
+    return found
+
+
 _LEAVES = frozenset({*ast.expr_context.__subclasses__(), *ast.operator.__subclasses__(), *ast.unaryop.__subclasses__(),
                      *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__()})  # fmt: skip
 

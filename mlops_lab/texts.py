@@ -10,7 +10,7 @@ import contextlib
 import functools
 import re
 
-from mlops_lab.scopes import once
+from mlops_lab.scopes import every_node, once
 
 IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _SQL_TABLE = re.compile(r"\b(?:from|join|into|update)\s+([^\W\d]\w*)", re.IGNORECASE)
@@ -32,7 +32,7 @@ def names_in_text(text: str) -> frozenset[str]:
 def named_in_texts(node: ast.AST) -> frozenset[str]:
     """Variables that the texts anywhere in a piece of code may name."""
     found: set[str] = set()
-    for inner in ast.walk(node):
+    for inner in every_node(node):
         if isinstance(inner, ast.Constant):
             if isinstance(inner.value, str):
                 found |= names_in_text(inner.value)
