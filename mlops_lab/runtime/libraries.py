@@ -1,0 +1,272 @@
+"""Objects of packages that pickle would bring back as something else, or not at all: what they are taken apart into.
+
+Each function here is one row of `REDUCERS`, by the type's module and name; it returns what `__reduce__` returns,
+`NotImplemented` where the object's own way is right, or raises `Refused`.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import importlib
+import itertools
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from .memory import OWNED, Refused, name_of, span
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+# -- functools -----------------------------------------------------------------------------------------------------
+
+
+def _cached_function(wrapper: Any, _: Any) -> Any:
+    if wrapper.cache_info().currsize:
+        raise Refused("it remembers the results of its calls (functools.lru_cache), and that memory can't be passed on")
+    parameters = wrapper.cache_parameters()
+    attributes = {k: v for k, v in wrapper.__dict__.items() if k not in ("__wrapped__", "cache_parameters")}
+    return _make_cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), attributes, None, None, _update
+
+
+def _make_cached(function: Any, maxsize: Any, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _update(value: Any, attributes: dict[str, Any]) -> Any:
+    value.__dict__.update(attributes)
+    return value
+
+
+def _cached_property(value: Any, _: Any) -> Any:
+    attributes = {k: v for k, v in value.__dict__.items() if k != "lock"}  # Python 3.11 has one
+    return _make_cached_property, (), attributes, None, None, _update
+
+
+def _make_cached_property() -> Any:
+    return functools.cached_property(None)  # type: ignore[arg-type]
+
+
+def is_generic_function(value: Any) -> bool:
+    """True for a function that functools.singledispatch made."""
+    return value.__code__ is _DISPATCHER and isinstance(getattr(value, "registry", None), types.MappingProxyType)
+
+
+def reduce_generic_function(value: Any) -> Any:
+    """The function itself, then its implementations in the order of their registration."""
+    attributes = {k: v for k, v in value.__dict__.items() if k not in vars(_generic)}
+    return _make_generic, (value.registry[object],), (list(value.registry.items()), attributes), None, None, _register
+
+
+@functools.singledispatch
+def _generic(value: Any) -> None:
+    """Shows what all generic functions have."""
+
+
+_DISPATCHER = _generic.__code__  # type: ignore[attr-defined]
+
+
+def _make_generic(function: Any) -> Any:
+    return functools.singledispatch(function)
+
+
+def _register(value: Any, state: tuple[list[tuple[type, Any]], dict[str, Any]]) -> Any:
+    for kind, implementation in state[0]:
+        value.register(kind, implementation)
+    value.__dict__.update(state[1])
+    return value
+
+
+# -- weak references, files in memory ------------------------------------------------------------------------------
+
+
+def _weak(value: Any, _: Any) -> Any:
+    if len(value):
+        raise Refused("it holds weak references, and nothing tells whether what they refer to is passed on as well")
+    return NotImplemented
+
+
+def _memmap(value: Any, _: Any) -> Any:
+    if getattr(value, "mode", None) in ("r+", "w+"):
+        raise Refused(f"what is written to it goes to the file {value.filename!r}")
+    return NotImplemented
+
+
+def _masked(value: Any, _: Any) -> Any:
+    """With what numpy.ma leaves out: whether the mask is hard, or shared, and notes."""
+    maker, arguments, state = value.__reduce__()
+    rest = {name: value.__dict__[name] for name in ("_hardmask", "_sharedmask", "_optinfo") if name in value.__dict__}
+    return maker, arguments, (state, rest), None, None, _set_masked
+
+
+def _set_masked(value: Any, state: tuple[Any, dict[str, Any]]) -> Any:
+    value.__setstate__(state[0])
+    value.__dict__.update(state[1])
+    return value
+
+
+def _limits(value: Any, _: Any) -> Any:
+    return type(value), (value.dtype,)
+
+
+# -- pandas --------------------------------------------------------------------------------------------------------
+
+
+def copies_on_write() -> bool:
+    """True if pandas never lets two of its objects see each other's changes."""
+    pandas = sys.modules.get("pandas")
+    version = getattr(pandas, "__version__", "3")
+    return int(version.partition(".")[0]) >= 3 or pandas.options.mode.copy_on_write is True  # type: ignore[union-attr]
+
+
+def _block(value: Any, packer: Any) -> Any:
+    """With the record of who shares its memory, after which pandas decides whether to copy before it writes."""
+    if copies_on_write():
+        packer.copied.update(map(id, arrays_of(value.values)))
+    if not hasattr(value, "refs"):
+        return NotImplemented
+    return _make_block, (type(value), value.values, value.mgr_locs.indexer, value.ndim, value.refs)
+
+
+def _make_block(kind: Any, values: Any, places: Any, ndim: int, shared: Any) -> Any:
+    internals = _module("pandas._libs.internals")
+    return kind(values, internals.BlockPlacement(places), ndim=ndim, refs=shared)
+
+
+def _block_references(value: Any, _: Any) -> Any:
+    return _make_block_references, ()
+
+
+def _make_block_references() -> Any:
+    return _module("pandas._libs.internals").BlockValuesRefs()
+
+
+def arrays_of(values: Any) -> list[Any]:
+    """The NumPy arrays in a pandas array."""
+    numpy = sys.modules["numpy"]
+    if isinstance(values, numpy.ndarray):
+        return [values]
+    inner = [getattr(values, name, None) for name in ("_ndarray", "_data", "_mask", "_left", "_right", "_sparse_values")]
+    return [found for v in inner if isinstance(v, numpy.ndarray) or _is_pandas(v) for found in arrays_of(v)]
+
+
+def _is_pandas(value: Any) -> bool:
+    return type(value).__module__.startswith("pandas.core.arrays")
+
+
+# -- PyTorch -------------------------------------------------------------------------------------------------------
+
+
+def is_tensor(value: Any) -> bool:
+    """True for tensors, parameters and buffers of PyTorch."""
+    torch = sys.modules.get("torch")
+    return isinstance(value, getattr(torch, "Tensor", ()))
+
+
+def reduce_tensor(value: Any, packer: Any) -> Any:
+    """A tensor with its gradient, which its own pickling leaves out."""
+    if value.grad_fn is not None:
+        raise Refused("it is a tensor with the history of its computation (grad_fn); pass on value.detach()")
+    if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
+        raise Refused("it is a tensor with hooks")
+    made = value.__reduce_ex__(5)
+    if value.grad is None:
+        return made
+    if len(made) != 2:
+        raise Refused(f"it is a {type(value).__name__} with a gradient")
+    return (*made, value.grad, None, None, _set_gradient)
+
+
+def _set_gradient(tensor: Any, gradient: Any) -> Any:
+    tensor.grad = gradient
+    return tensor
+
+
+def _typed_storage(value: Any, packer: Any) -> Any:
+    return _make_typed_storage, (value._untyped_storage, value.dtype)
+
+
+def _make_typed_storage(storage: Any, dtype: Any) -> Any:
+    return _module("torch").storage.TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+
+
+def _storage(value: Any, packer: Any) -> Any:
+    if value.is_shared():
+        raise Refused("its memory is shared with other processes")
+    content = value.cpu()
+    memory = span(content.data_ptr(), content.data_ptr() + content.nbytes()) if content.nbytes() else b""
+    packer.internal[id(memory)] = (memory, content)
+    return _make_storage, (memory, value.device.type if value.device.index is None else str(value.device))
+
+
+def _make_storage(memory: Any, device: str) -> Any:
+    torch = _module("torch")
+    if not len(memory):
+        return torch.UntypedStorage(0, device=device)
+    mapped = torch.from_numpy(memory)
+    if device != "cpu":
+        return mapped.to(device).untyped_storage()
+    return mapped.clone().untyped_storage() if len(memory) < OWNED else mapped.untyped_storage()
+
+
+# -- Arrow ---------------------------------------------------------------------------------------------------------
+
+
+def _arrow_buffer(value: Any, packer: Any) -> Any:
+    """Slices and columns have handles of their own on one buffer: it is stored once."""
+    name = name_of(value)
+    first = packer.internal.setdefault(name, value)
+    return packer.views.get(name, NotImplemented) if first is value else (_itself, (first,))
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+# -- matplotlib ----------------------------------------------------------------------------------------------------
+
+
+def _callbacks(value: Any, _: Any) -> Any:
+    """Its own way counts on each time, so that a figure would never look unchanged."""
+    state = value.__getstate__()
+    value._cid_gen = itertools.count(state["_cid_gen"])
+    return copyreg.__newobj__, (type(value),), state  # type: ignore[attr-defined]
+
+
+REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
+    ("functools", "_lru_cache_wrapper"): _cached_function,
+    ("functools", "cached_property"): _cached_property,
+    ("weakref", "WeakSet"): _weak,
+    ("_weakrefset", "WeakSet"): _weak,
+    ("numpy", "memmap"): _memmap,
+    ("numpy", "finfo"): _limits,
+    ("numpy.ma", "MaskedArray"): _masked,
+    ("numpy.ma.core", "MaskedArray"): _masked,
+    ("pandas._libs.internals", "BlockValuesRefs"): _block_references,
+    ("torch.storage", "TypedStorage"): _typed_storage,
+    ("torch.storage", "UntypedStorage"): _storage,
+    ("matplotlib.cbook", "CallbackRegistry"): _callbacks,
+    ("pyarrow.lib", "Buffer"): _arrow_buffer,
+    ("pyarrow.lib", "ResizableBuffer"): _arrow_buffer,
+}
+
+
+def reduce(value: Any, packer: Any) -> Any:
+    """How a value is taken apart; `NotImplemented` where nothing here knows better than its type."""
+    kind = type(value)
+    reducer = REDUCERS.get((kind.__module__, kind.__name__))
+    if reducer is not None:
+        return reducer(value, packer)
+    if is_tensor(value):
+        return reduce_tensor(value, packer)
+    if kind.__module__ == "pandas.core.internals.blocks":
+        return _block(value, packer)
+    if kind.__module__.startswith("pandas") and copies_on_write():
+        data = value.__dict__.get("_data") if hasattr(value, "__dict__") else None
+        if data is not None:
+            packer.copied.update(map(id, arrays_of(data)))
+    return NotImplemented
