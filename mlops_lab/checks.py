@@ -60,13 +60,9 @@ def _warning(code: str, message: str, fix: str, cell: Cell | None = None, line: 
     return Diagnostic(code, "warning", message, fix, cell.number if cell else 0, line, name)
 
 
-def _cells(plan: Plan) -> list[Cell]:
-    return [cell for cell in plan.pipeline.notebook.cells if cell.in_pipeline]
-
-
 def syntax_error(plan: Plan) -> Found:
     """ML101: a cell is not valid Python."""
-    for cell in _cells(plan):
+    for cell in plan.cells:
         if cell.syntax_issue:
             issue = cell.syntax_issue
             yield _error(
@@ -89,7 +85,7 @@ def misspelt_tag(plan: Plan) -> Found:
 
 def invalid_step_name(plan: Plan) -> Found:
     """ML103: a step name that isn't lower-case letters, digits and dashes."""
-    for cell in _cells(plan):
+    for cell in plan.cells:
         for name in cell.names(Role.STEP):
             if not STEP_NAME.fullmatch(name):
                 message = f"{name!r} is no step name: names are lower-case letters, digits and dashes, and begin with a letter."
@@ -99,7 +95,7 @@ def invalid_step_name(plan: Plan) -> Found:
 def unknown_step(plan: Plan) -> Found:
     """ML104: an `after:` tag or a setting for a step that doesn't exist."""
     known = {name for step in plan.steps for name in (step.name, step.step.group)}
-    for cell in _cells(plan):
+    for cell in plan.cells:
         for name in cell.names(Role.AFTER):
             if name not in known:
                 fix = f"The steps are: {', '.join(s.name for s in plan.steps)}."
@@ -139,7 +135,7 @@ def two_meanings(plan: Plan) -> Found:
             numbers = ", ".join(str(cell.number) for cell in parts[group])
             message = f"the step {group!r} is a gate in one place and not in another (it begins at cells {numbers})."
             yield _error("ML106", message, "Give one of them another name.", parts[group][1], name=group)
-    for cell in _cells(plan):
+    for cell in plan.cells:
         names = cell.names(Role.STEP)
         if len(set(names)) > 1:
             message = f"this cell has the tags of several steps: {', '.join(names)}."
@@ -236,8 +232,7 @@ def skipped_but_read(plan: Plan) -> Found:
 
 def never_bound(plan: Plan) -> Found:
     """ML112: a step reads a name that nothing above it binds."""
-    cells = _cells(plan)
-    if any(step.effects.opaque for step in plan.steps) or any("*" in ast.dump(c.tree) and _star(c) for c in cells):
+    if any(step.effects.opaque for step in plan.steps) or any("*" in c.source and _star(c) for c in plan.cells):
         return
     bound = {p.name for p in plan.pipeline.parameters} | plan.imported | set(dir(builtins))
     bound |= {name for cell in plan.pipeline.setup for name in plan.cell_effects[cell.number].may_bind}
@@ -245,18 +240,19 @@ def never_bound(plan: Plan) -> Found:
     for step in plan.steps:
         for cell in step.step.cells:
             effects = plan.cell_effects[cell.number]
-            direct = {n.id: n.lineno for n in ast.walk(cell.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-            guarded = any(isinstance(n, ast.Try) for n in ast.walk(cell.tree))
-            history = {name for _, name in effects.history}
-            for name in sorted(effects.reads - bound - effects.may_bind - history):
-                if name in direct and not guarded and not name.startswith("__") and name not in _IPYTHON_NAMES:
+            missing = effects.reads - bound - effects.may_bind - _IPYTHON_NAMES - {name for _, name in effects.history}
+            nodes = list(ast.walk(cell.tree)) if missing else []
+            direct = {n.id: n.lineno for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+            guarded = any(isinstance(n, ast.Try) for n in nodes)
+            for name in sorted(missing):
+                if name in direct and not guarded and not name.startswith("__"):
                     when = "only a cell below binds it" if name in later else "nothing binds it"
                     fix = "Bind it above, or correct the name; run from top to bottom, the notebook fails here too."
                     yield _warning("ML112", f"{name!r} is read, but {when}.", fix, cell, direct[name], name)
             bound |= effects.may_bind
 
 
-_IPYTHON_NAMES = {"get_ipython", "display", "In", "Out", "exit", "quit"}
+_IPYTHON_NAMES = frozenset({"get_ipython", "display", "In", "Out", "exit", "quit"})
 
 
 def _star(cell: Cell) -> bool:
@@ -275,7 +271,7 @@ def no_steps(plan: Plan) -> Found:
 
 def parameter_cell(plan: Plan) -> Found:
     """ML114: the cell tagged parameters has none that could be given from outside."""
-    for cell in _cells(plan):
+    for cell in plan.cells:
         if (
             cell.has(Role.PARAMETERS)
             and not cell.syntax_issue
@@ -318,4 +314,5 @@ RUNTIME_CODES = {
     "ML203": "on a fixed graph, a step changed what a step that doesn't wait for it works with",
     "ML204": "on a fixed graph, a step drew random numbers behind the analysis",
     "ML205": "on a fixed graph, a step turned out to need what a step it doesn't wait for may have changed",
+    "ML206": "pyplot's current figure is one that an earlier step left open",
 }

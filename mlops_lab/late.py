@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from mlops_lab import files, mutation, randomness
-from mlops_lab.scopes import FunctionNode, bound_by, children, every_node, free_names, once, parameters_of
+from mlops_lab.magic_effects import of_magic
+from mlops_lab.scopes import FunctionNode, bound_by, children, every_node, free_names, module_names, once, parameters_of
+from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import code_in, named_in_texts
 
 FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
@@ -44,7 +46,8 @@ class Survey:
     `late`: name -> what calling it does; `shared`: name -> the names that may share its object, itself included;
     `parameters`: function -> positions of the arguments that it changes; `modules`: names that imports bind; `stateful`:
     names of random generators and iterators; `constants`: name -> its text, for names bound once; `late_names`: every
-    global that some nested function may read, whoever calls it.
+    global that some nested function may read, whoever calls it; `fleeting`: names that only `except E as name` binds, so that
+    none is there when a statement begins.
     """
 
     late: Mapping[str, Late] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Survey:
     stateful: frozenset[str] = _NOTHING
     constants: Mapping[str, str] = field(default_factory=dict)
     late_names: frozenset[str] = _NOTHING
+    fleeting: frozenset[str] = _NOTHING
 
 
 def survey(trees: Iterable[ast.Module]) -> Survey:
@@ -68,7 +72,23 @@ def survey(trees: Iterable[ast.Module]) -> Survey:
     late_names = _NOTHING.union(*(free_names(n)[0] | named_in_texts(n) for n in inner))
     sharing = Sharing(modules)
     sharing.add(statement for tree in trees for statement in tree.body)
-    return Survey(_late(nodes, known), sharing.groups, parameters, modules, stateful, known.constants, late_names)
+    fleeting = _fleeting(nodes, inner)
+    return Survey(_late(nodes, known), sharing.groups, parameters, modules, stateful, known.constants, late_names, fleeting)
+
+
+def _fleeting(nodes: Iterable[ast.AST], inner: Iterable[ast.AST]) -> frozenset[str]:
+    handled: set[str] = set()
+    others = {name for scope in inner for name in free_names(scope)[1]}
+    for node in nodes:
+        if isinstance(node, ast.ExceptHandler):
+            handled |= {node.name} if node.name else set()
+        else:
+            others.update(bound_by(node))
+            if isinstance(node, ast.Call):
+                magic, text = ipython_call(node), code_in(node)
+                others |= of_magic(*magic).stores if magic else set()
+                others |= module_names(text.body)[1] if text else set()
+    return frozenset(handled - others)
 
 
 class Sharing:
@@ -90,8 +110,20 @@ class Sharing:
                 for name in new:
                     self.groups[name] = largest
 
-    def drop(self, names: Iterable[str]) -> None:
-        """Forget names that were bound anew: what they shared before is nothing to what they hold now."""
+    def begin(self, statements: Iterable[ast.stmt]) -> None:
+        """Forget what the names shared so far that these statements bind anew before they use them."""
+        seen: set[str] = set()
+        for statement in statements:
+            loads, stores = module_names([statement])
+            self._drop(mutation.bound_anew(statement) - seen)
+            seen |= loads | stores
+
+    def end(self, statements: Iterable[ast.stmt], variables: Set[str]) -> None:
+        """Forget the names that live in comprehensions only, so that they join nothing below."""
+        for statement in statements:
+            self._drop(mutation.comprehension_names(statement) - variables)
+
+    def _drop(self, names: Iterable[str]) -> None:
         for name in names:
             group = self.groups.pop(name, None)
             if group:
@@ -271,7 +303,7 @@ class _Closure(Mapping[str, Late]):
         return sum(1 << self._place[name] for name in self._direct)
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        return default if name not in self else self[name]  # noqa: SIM401 - and no error for the many names that are none
 
     def __getitem__(self, name: str) -> Late:
         if name in self._found:

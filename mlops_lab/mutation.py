@@ -130,6 +130,32 @@ def shared_in(statement: ast.AST) -> list[set[str]]:
     return list(_shared(statement_nodes(statement)))
 
 
+@once
+def bound_anew(statement: ast.AST) -> frozenset[str]:
+    """Names that a statement gives another object without looking at what they held; a loop that may not run included."""
+    pairs: list[tuple[ast.AST, ast.AST]] = []
+    if isinstance(statement, ast.Assign):
+        pairs = [(target, statement.value) for target in statement.targets]
+    elif isinstance(statement, ast.AnnAssign) and statement.value:
+        pairs = [(statement.target, statement.value)]
+    elif isinstance(statement, (ast.For, ast.AsyncFor)):
+        pairs = [(statement.target, statement.iter)]
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        pairs = [(item.optional_vars, item.context_expr) for item in statement.items if item.optional_vars]
+    bound = {
+        n.id for target, _ in pairs for n in every_node(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    used = {n.id for _, value in pairs for n in every_node(value) if isinstance(n, ast.Name)}
+    return frozenset(bound - used)
+
+
+@once
+def comprehension_names(statement: ast.AST) -> frozenset[str]:
+    """The variables of the comprehensions in a statement."""
+    targets = [n.target for n in statement_nodes(statement) if isinstance(n, ast.comprehension)]
+    return frozenset(n.id for target in targets for n in every_node(target) if isinstance(n, ast.Name))
+
+
 def _shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
     for node in nodes:
         pairs: list[tuple[ast.AST, ast.AST]] = []

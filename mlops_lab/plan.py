@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import graphlib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -161,11 +161,15 @@ def make_plan(pipeline: Pipeline) -> Plan:
     cells = [cell for cell in pipeline.notebook.cells if cell.in_pipeline]
     known = survey([cell.tree for cell in cells])
     imported = import_names(cells)
-    cell_effects = {cell.number: effects_of(cell.tree.body, known) for cell in pipeline.notebook.cells}
-    effects = _step_effects(pipeline, cells, known)
+    effects, cell_effects = _effects(pipeline, cells, known)
     items = [item for cell in cells for item in items_in(cell) if is_replayable(item, imported)]
     read_anywhere = frozenset().union(*(e.reads for e in effects.values()), known.late_names) | _loaded(cells)
-    keeps = _kept(pipeline, cells, effects, known.late_names, imported, any(item.binds & {"*"} for item in items))
+    # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
+    certain = not any(item.binds & {"*"} for item in items) and not any(e.opaque for e in effects.values())
+    bound = module_names(s for cell in cells for s in cell.tree.body)[1].union(*(e.may_bind for e in effects.values()))
+    no_values = imported | known.fleeting if certain else imported
+    passed = bound - no_values if certain else None
+    keeps = _kept(pipeline, effects, known.late_names, passed, no_values)
     setup = [(c.number, cell_effects[c.number].reads) for c in setup_before(cells, cells[-1].number + 1 if cells else 0)]
     in_setup = {number for number, _ in setup}
     replayed = [item for item in items if item.cell.number not in in_setup]
@@ -180,7 +184,7 @@ def make_plan(pipeline: Pipeline) -> Plan:
             StepPlan(
                 step,
                 own,
-                reads=None if own.opaque else own.reads - imported,
+                reads=None if own.opaque else own.reads - no_values,
                 keep=keeps[step.name],
                 prelude=tuple(prelude),
                 configuration=tuple(left_over(earlier, prelude)),
@@ -192,34 +196,36 @@ def make_plan(pipeline: Pipeline) -> Plan:
     return replace(plan, edges=_edges(plan))
 
 
-def _step_effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> dict[str, Effects]:
-    """Step -> what it does; of what may share an object, only what the cells above and its own have joined counts."""
-    found: dict[str, Effects] = {}
+def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[dict[str, Effects], dict[int, Effects]]:
+    """The effects of each step and of each cell; of what may share an object, only what stands above counts."""
+    of_steps: dict[str, Effects] = {}
+    of_cells: dict[int, Effects] = {}
     in_steps = {number for step in pipeline.steps for number in step.numbers}
+    variables = module_names(s for cell in cells for s in cell.tree.body)[1]
     above = Sharing(known.modules)
     above.add(s for cell in cells if cell.number not in in_steps for s in cell.tree.body)
     here = replace(known, shared=above.groups)
     for step in pipeline.steps:
         statements = [s for cell in step.cells for s in cell.tree.body]
+        above.begin(statements)
         above.add(statements)
-        own = effects_of(statements, here)
-        found[step.name] = replace(own, reads=own.reads | frozenset(step.settings.uses))
-    return found
+        of_cells |= {cell.number: effects_of(cell.tree.body, here) for cell in step.cells}
+        own = of_cells[step.first] if len(step.cells) == 1 else effects_of(statements, here)
+        of_steps[step.name] = replace(own, reads=own.reads | frozenset(step.settings.uses))
+        above.end(statements, variables)
+    others = [cell for cell in pipeline.notebook.cells if cell.number not in of_cells]
+    return of_steps, of_cells | {cell.number: effects_of(cell.tree.body, known) for cell in others}
 
 
-def _kept(pipeline: Pipeline, cells: Iterable[Cell], effects: Mapping[str, Effects], late_names: frozenset[str],
-          imported: frozenset[str], stars: bool) -> dict[str, frozenset[str] | None]:  # fmt: skip
-    """Step -> the variables that a later one may read; None: all, as a later one is opaque."""
-    # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
-    bound: set[str] | None = None
-    if not stars and not any(e.opaque for e in effects.values()):
-        bound = module_names(s for cell in cells for s in cell.tree.body)[1].union(*(e.may_bind for e in effects.values()))
+def _kept(pipeline: Pipeline, effects: Mapping[str, Effects], always: frozenset[str], bound: Set[str] | None,
+          no_values: frozenset[str]) -> dict[str, frozenset[str] | None]:  # fmt: skip
+    """Step -> the variables that a later one may read (`bound`: those that any code binds); None: all, for an opaque one."""
     found: dict[str, frozenset[str] | None] = {}
-    keep: frozenset[str] | None = late_names - imported
+    keep: frozenset[str] | None = always - no_values if bound is None else always & bound
     for step in reversed(pipeline.steps):
-        found[step.name] = keep if keep is None or bound is None else keep & bound
+        found[step.name] = keep
         own = effects[step.name]
-        keep = None if own.opaque or keep is None else keep | (own.reads - imported)
+        keep = None if own.opaque or keep is None else keep | (own.reads - no_values if bound is None else own.reads & bound)
     return found
 
 
