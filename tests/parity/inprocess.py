@@ -1,205 +1,42 @@
 """Runs a notebook straight and as a pipeline within this process, without kernels, and tells whether they differ.
 
 The analysis, the engine's scheduling and commits (`targets.local._Engine`), and the runtime in the steps are the real ones.
-What is replaced is what takes time: an attempt runs here in a fresh namespace when a seeded random order says so, the
-store lies in memory and is not synced. `python -m tests.parity.inprocess 0 1000` compares the random programs of these seeds.
+What is replaced is what takes time: an attempt runs here in a fresh namespace (`process.py`) when a seeded random order says
+so, the store lies in memory and is not synced. `python -m tests.parity.inprocess 0 1000` compares the random programs of these
+seeds (`campaign.py`).
 """
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import gc
-import importlib
-import io
 import json
 import os
 import random
-import re
 import shutil
 import sys
-import tempfile
-import time
 import traceback
 import types
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat.v4.nbbase
 from nbformat import NotebookNode
 
 from mlops_lab import checks
 from mlops_lab import notebook as nb
-from mlops_lab import plan as plan_module
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Plan, make_plan
 from mlops_lab.results import Recipe, Result
 from mlops_lab.runs import Home
-from mlops_lab.runtime.load import runtime_module
-from mlops_lab.targets import Options
+from mlops_lab.targets import Options, local
 
-try:
-    import mlops_lab.tracking  # noqa: F401
-except ImportError:  # it is not there yet, and plays no part here
-    sys.modules["mlops_lab.tracking"] = types.ModuleType("mlops_lab.tracking")
-    sys.modules["mlops_lab.tracking"].Tracker = object  # type: ignore[attr-defined]
-from mlops_lab.targets import local
+from . import process as place
+from .process import kit, normalise, process, quick, run_cell, sweep
 
-kit = runtime_module("kit")
-ambient = runtime_module("ambient")
-pack = runtime_module("pack")
-store = runtime_module("store")
-_cp = pack._cp
-_HIDDEN = frozenset({"numpy", "numpy.random", "pandas", "matplotlib", "torch"})
+__all__ = ["Cell", "Outcome", "compare", "fresh_home", "normalise", "pipeline", "quick", "read", "straight", "twice", "verdict"]
 
 Cell = tuple[str, str]  # tags (blank-separated) and source
-
-
-# -- what a process is to a step ---------------------------------------------------------------------------------------
-
-
-class _Modules:
-    """`sys.modules` as it would be in a process that has imported only what this step imported."""
-
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-
-    def _there(self, name: str) -> bool:
-        return name not in _HIDDEN or name.partition(".")[0] in self.seen
-
-    def values(self) -> list[Any]:
-        return [module for name, module in list(sys.modules.items()) if self._there(name)]
-
-    def __contains__(self, name: str) -> bool:
-        return self._there(name) and name in sys.modules
-
-    def __getitem__(self, name: str) -> Any:
-        if not self._there(name):
-            raise KeyError(name)
-        return sys.modules[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return sys.modules.get(name, default) if self._there(name) else default
-
-
-class _Sys:
-    """The `sys` that the runtime sees, with `modules` of the step at hand."""
-
-    modules = _Modules()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys, name)
-
-
-_sys = _Sys()
-_import = builtins.__import__
-
-
-def _recording_import(name: str, *args: Any, **kwargs: Any) -> Any:
-    root = name.partition(".")[0]
-    if root in _HIDDEN:
-        _sys.modules.seen.add(root)
-    return _import(name, *args, **kwargs)
-
-
-def _recorded_import_module(name: str) -> Any:
-    _sys.modules.seen.add(name.partition(".")[0])
-    return importlib.import_module(name)
-
-
-class _NoFiles:
-    """In place of the audit hook, which could never be taken away again."""
-
-    def __init__(self, folder: str) -> None:
-        self.read: set[str] = set()
-        self.written: set[str] = set()
-        self.watching = False
-
-
-class _Shell:
-    """As much of IPython's shell as the runtime uses."""
-
-    def __init__(self, names: dict[str, Any]) -> None:
-        self.user_ns = names
-        self.execution_count = 1
-        self.callbacks: list[Any] = []
-        self.compile = types.SimpleNamespace(cache=lambda *a, **k: "", get_code_name=None)
-        self.events = types.SimpleNamespace(register=lambda event, callback: self.callbacks.append(callback))
-
-    def transform_cell(self, source: str) -> str:
-        return source
-
-
-class _Kit(kit.Kit):  # type: ignore[misc, name-defined]
-    """The real one, except that its report stays in memory."""
-
-    def _report(self, news: dict[str, Any]) -> None:
-        self.reported = {**getattr(self, "reported", {}), **json.loads(json.dumps(news))}
-
-
-@contextlib.contextmanager
-def process(seed: int) -> Iterator[dict[str, Any]]:
-    """A namespace that is `__main__` for a while, in what looks like a fresh process."""
-    module = types.ModuleType("__main__")
-    names = module.__dict__
-    names["__builtins__"] = builtins
-    names["get_ipython"] = lambda: None
-    kept = sys.modules["__main__"], os.environ.copy()
-    sys.modules["__main__"] = module
-    _sys.modules.seen = set()
-    with _cp._DYNAMIC_CLASS_TRACKER_LOCK:
-        _cp._DYNAMIC_CLASS_TRACKER_BY_CLASS.clear()
-        _cp._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
-    warnings.simplefilter("ignore")
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        numpy = sys.modules["numpy"]
-        numpy.random.seed(seed % 2**32)
-        numpy.set_printoptions(**_PRINT)
-    builtins.__import__ = _recording_import
-    try:
-        yield names
-    finally:
-        builtins.__import__ = _import
-        sys.modules["__main__"] = kept[0]
-        if dict(os.environ) != dict(kept[1]):
-            os.environ.clear()
-            os.environ.update(kept[1])
-
-
-def _print_options() -> dict[str, Any]:
-    import numpy
-
-    return numpy.get_printoptions()
-
-
-_PRINT = _print_options()
-
-
-def run_cell(source: str, names: dict[str, Any]) -> tuple[str, str]:
-    """What a cell prints, and its error (`Type: message`)."""
-    out = io.StringIO()
-    error = ""
-    with contextlib.redirect_stdout(out):
-        try:
-            exec(compile(source, "<cell>", "exec"), names)
-        except BaseException as raised:
-            if isinstance(raised, KeyboardInterrupt):
-                raise
-            error = f"{type(raised).__name__}: {raised}"
-            if os.environ.get("PARITY_TRACE"):
-                traceback.print_exc()
-    return normalise(out.getvalue()), normalise(error)
-
-
-def normalise(text: str) -> str:
-    return re.sub(r"0x[0-9a-fA-F]{6,}", "0x#", text)
-
-
-# -- the two ways of running -------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -232,13 +69,14 @@ def read(cells: Sequence[Cell], folder: Path) -> nb.Notebook:
     return nb.from_node(NotebookNode(nbformat=4, nbformat_minor=5, metadata=metadata, cells=nodes), folder / "n.ipynb")
 
 
-def straight(cells: Sequence[Cell], seed: int) -> Outcome:
+def straight(cells: Sequence[Cell], seed: int, folder: Path) -> Outcome:
     found = Outcome()
-    with process(seed) as names:
+    with process(seed, folder) as shell:
         for number, (tags, source) in enumerate(cells, 1):
             if "skip" in tags.split():
                 continue
-            found.cells[number] = run_cell(source, names)
+            shell.execution_count = number
+            found.cells[number] = shell.run(source)
             if found.cells[number][1]:
                 break
     return found
@@ -287,6 +125,9 @@ class _Executor(local.Executor):  # type: ignore[misc, name-defined]
         self.prints: dict[str, list[tuple[str, str]]] = {}
         self.loud: dict[str, str] = {}
 
+    def warm_up(self) -> None:
+        """There are no kernels here."""
+
     def recipe(self, planned: Any) -> Recipe:
         if self.versions:
             return super().recipe(planned)
@@ -299,21 +140,20 @@ class _Executor(local.Executor):  # type: ignore[misc, name-defined]
         executed = self.executed(planned, attempt)
         order = json.loads(json.dumps(order))
         prints: list[tuple[str, str]] = []
-        with process(self.dice.randrange(2**32)) as names:
-            shell = _Shell(names)
+        with process(self.dice.randrange(2**32), self.notebook.folder) as shell:
             runtime, phase, error = None, "", ""
             for cell in node.cells:
                 tag = next((t for t in cell.metadata.get("tags", ()) if t.startswith("mlops-lab-")), "")
                 phase = tag
                 if tag == "mlops-lab-inputs":
-                    runtime = _Kit(order, shell)
+                    runtime = place.Kit(order, shell)
                     error = _guarded(runtime.begin)
                 elif tag == "mlops-lab-outputs":
                     error = _guarded(runtime.end)
                 elif tag:
-                    _, error = run_cell(cell.source, names)
+                    _, error = run_cell(cell.source, shell.user_ns)
                 else:
-                    prints.append(run_cell(cell.source, names))
+                    prints.append(shell.run(cell.source))
                     error = prints[-1][1]
                 if error:
                     break
@@ -332,7 +172,9 @@ class _Executor(local.Executor):  # type: ignore[misc, name-defined]
         if error and phase:
             self.loud[f"{planned.name}/{attempt.number}"] = f"{phase}: {error}"
         if error:
-            result.failure = local.ev.Failure(kind="error", message=error)
+            rejected = planned.step.gate and error.startswith("AssertionError")
+            result.status = "rejected" if rejected else "failed"
+            result.failure = local.ev.Failure(kind=result.status if rejected else "error", message=error)
 
 
 def _guarded(call: Any) -> str:
@@ -348,7 +190,8 @@ def _guarded(call: Any) -> str:
     return ""
 
 
-def pipeline(cells: Sequence[Cell], seed: int, home: Home, workers: int = 0, versions: bool = False) -> Outcome:
+def pipeline(cells: Sequence[Cell], seed: int, home: Home, versions: bool = False,
+             parameters: Mapping[str, Any] | None = None) -> Outcome:  # fmt: skip
     """Run as a pipeline. With `versions`, recipes are real ones, and results of earlier runs in this home are taken."""
     dice = random.Random(seed)
     found = Outcome()
@@ -357,7 +200,7 @@ def pipeline(cells: Sequence[Cell], seed: int, home: Home, workers: int = 0, ver
     if errors:
         found.refused = "; ".join(str(d) for d in errors)
         return found
-    options = Options(cache=versions, workers=workers or dice.choice([1, 2, 2, 3, 5]))
+    options = Options(cache=versions, workers=dice.choice([1, 2, 2, 3, 5]), parameters=parameters or {})
     engine = _Engine(plan, home, dice, options, versions)
     engine.go()
     found.steps = len(engine.tasks)
@@ -391,11 +234,69 @@ def pipeline(cells: Sequence[Cell], seed: int, home: Home, workers: int = 0, ver
 
 def compare(cells: Sequence[Cell], seed: int, home: Home, versions: bool = False) -> tuple[str, str, Outcome]:
     """(`equal`, `refused` or `different`, what differs, the pipeline's outcome)."""
-    hidden = {n for n, (tags, _) in enumerate(cells, 1) if {"setup", "parameters"} & set(tags.split())}
-    expected = [(n, seen) for n, seen in straight(cells, seed).until_error if n not in hidden or seen[1]]
-    if expected and expected[-1][0] in hidden:
-        return "equal", "", Outcome()  # the notebook itself fails in a cell that every step replays
-    got = pipeline(cells, seed, home, versions=versions)
+    expected = _expected(cells, seed, home)
+    if expected is None:
+        return "equal", "", Outcome()
+    with _clean(home):
+        got = pipeline(cells, seed, home, versions)
+    return _judge(cells, expected, got)
+
+
+def twice(first: Sequence[Cell], then: Sequence[Cell], seed: int, folder: Path, files: Sequence[Mapping[str, str]] = ({}, {}),
+          parameters: Mapping[str, Any] | None = None) -> tuple[str, str, Outcome]:  # fmt: skip
+    """The same for a notebook that is run, edited, and run again with the cache on.
+
+    `files` are what lies beside it before either run. `parameters` are given to the second run; `then` has them as its defaults.
+    """
+    home = fresh_home(folder)
+    expected = []
+    for cells, beside in zip((first, then), files, strict=True):
+        _write(home, beside)
+        found = _expected(cells, seed, home, keep=True)
+        if found is None:
+            sweep(home.folder.parent)
+            return "equal", "", Outcome()
+        expected.append(found)
+    with _clean(home):
+        sweep(home.folder.parent)
+        for cells, beside, given, wanted in zip((first, then), files, (None, parameters), expected, strict=True):
+            _write(home, beside)
+            got = pipeline(first if given else cells, seed, home, True, given)
+            kind, what, got = _judge(cells, wanted, got)
+            if kind != "equal":
+                break
+    return kind, what, got
+
+
+def _write(home: Home, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (home.folder.parent / name).write_text(text)
+
+
+@contextlib.contextmanager
+def _clean(home: Home) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        sweep(home.folder.parent)
+
+
+def _expected(cells: Sequence[Cell], seed: int, home: Home, keep: bool = False) -> list[Any] | None:
+    """What a straight run shows, setup and parameters left out; None if one of these fails, as it then does in every step."""
+    hidden = _hidden(cells)
+    with contextlib.nullcontext() if keep else _clean(home):
+        expected = [
+            (n, seen) for n, seen in straight(cells, seed, home.folder.parent).until_error if n not in hidden or seen[1]
+        ]
+    return None if expected and expected[-1][0] in hidden else expected
+
+
+def _hidden(cells: Sequence[Cell]) -> set[int]:
+    return {n for n, (tags, _) in enumerate(cells, 1) if {"setup", "parameters"} & set(tags.split())}
+
+
+def _judge(cells: Sequence[Cell], expected: list[Any], got: Outcome) -> tuple[str, str, Outcome]:
+    hidden = _hidden(cells)
     seen = [(n, s) for n, s in got.until_error if n not in hidden]
     if got.refused:
         # What ran before the refusal must be right all the same.
@@ -419,46 +320,6 @@ def _first_difference(expected: list[Any], seen: list[Any]) -> str:
     return ""
 
 
-def _remembered(function: Any) -> Any:
-    """`effects_of`, which plan and checks call for the same cells again and again, computed once."""
-    known: dict[Any, Any] = {}
-
-    def call(statements: Any, survey: Any) -> Any:
-        statements = list(statements)
-        key = (tuple(map(id, statements)), id(survey))
-        if key not in known:
-            if len(known) > 200:
-                known.clear()
-            known[key] = (function(statements, survey), statements, survey)
-        return known[key][0]
-
-    return call
-
-
-@contextlib.contextmanager
-def quick() -> Iterator[Path]:
-    """A folder in memory; nothing is synced, nothing is validated, nothing is watched."""
-    kept = os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate
-    effects = plan_module.effects_of
-    plan_module.effects_of = _remembered(effects)
-    kit.importlib = types.SimpleNamespace(import_module=_recorded_import_module)
-    os.fsync = lambda handle: None  # type: ignore[assignment]
-    kit.OpenedFiles = _NoFiles
-    for module in (kit, ambient, pack, store):
-        module.sys = _sys
-    nbformat.v4.nbbase.validate = lambda *a, **k: None
-    folder = Path(tempfile.mkdtemp(prefix="parity-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
-    try:
-        yield folder
-    finally:
-        plan_module.effects_of = effects
-        kit.importlib = importlib
-        os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate = kept
-        for module in (kit, ambient, pack, store):
-            module.sys = sys
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def fresh_home(folder: Path) -> Home:
     """An empty home, in place of the one before."""
     shutil.rmtree(folder / ".mlops_lab", ignore_errors=True)
@@ -478,123 +339,7 @@ def verdict(cells: Sequence[Cell], seed: int, folder: Path) -> tuple[str, str, O
         return "different", f"engine: {type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})", Outcome()
 
 
-# -- random programs ---------------------------------------------------------------------------------------------------
-
-Program = list[tuple[str, list[str]]]  # cells: tags, statements
-
-
-def cells_of(program: Program) -> list[Cell]:
-    return [(tags, "\n".join(statements)) for tags, statements in program if statements]
-
-
-def minimise(program: Program, seed: int, folder: Path, kind: str = "different", budget: float = 60.0) -> Program:
-    """A smaller program that still differs: cells and statements are left out while that holds."""
-
-    def fails(candidate: Program) -> bool:
-        cells = cells_of(candidate)
-        if sum("# keep" in s for _, body in candidate for s in body) < kept:
-            return False
-        return bool(cells) and any(verdict(cells, s, folder)[0] == kind for s in (seed, seed + 1, seed + 2))
-
-    kept = sum("# keep" in s for _, body in program for s in body)
-    end = time.monotonic() + budget
-    current = [(t, list(s)) for t, s in program]
-    changed = True
-    while changed and time.monotonic() < end:
-        changed = False
-        for i in range(len(current) - 1, -1, -1):
-            smaller = current[:i] + current[i + 1 :]
-            if fails(smaller):
-                current, changed = smaller, True
-        for i in range(len(current)):
-            for j in range(len(current[i][1]) - 1, -1, -1):
-                tags, statements = current[i]
-                smaller = [*current[:i], (tags, statements[:j] + statements[j + 1 :]), *current[i + 1 :]]
-                if fails(smaller):
-                    current, changed = smaller, True
-        for i in range(len(current)):
-            tags, statements = current[i]
-            for j, statement in enumerate(statements):
-                for plain in _simpler(statement):
-                    smaller = [*current[:i], (tags, [*statements[:j], plain, *statements[j + 1 :]]), *current[i + 1 :]]
-                    if fails(smaller):
-                        current, changed = smaller, True
-                        break
-    return [(t, s) for t, s in current if s]
-
-
-def _simpler(statement: str) -> list[str]:
-    lines = statement.split("\n")
-    if len(lines) < 2:
-        return []
-    found = []
-    if lines[0].startswith(("try:", "if ", "for ")):
-        body = []
-        for line in lines[1:]:
-            if not line.startswith("    "):
-                break
-            body.append(line[4:])
-        found.append("\n".join(body))
-    if len(lines) > 2:
-        found += ["\n".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines) - 1, 0, -1)]
-    return [f for f in found if f.strip() and _compiles(f)]
-
-
-def _compiles(source: str) -> bool:
-    try:
-        compile(source, "<cell>", "exec")
-    except (SyntaxError, ValueError):
-        return False
-    return True
-
-
-def show(program: Sequence[Any]) -> str:
-    return "\n".join(f"# ---- [{tags}]\n" + (body if isinstance(body, str) else "\n".join(body)) for tags, body in program)
-
-
-def campaign(low: int, high: int, keep: int = 8, seconds: float = 1e9) -> dict[str, int]:
-    import resource
-
-    from .programs import program
-
-    resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, resource.RLIM_INFINITY))
-    counts = {"programs": 0, "equal": 0, "refused": 0, "different": 0, "steps": 0, "attempts": 0}
-    reasons: dict[str, int] = {}
-    started = time.monotonic()
-    with quick() as folder:
-        for seed in range(low, high):
-            made = program(random.Random(seed))
-            kind, what, outcome = verdict(cells_of(made), seed, folder)
-            counts["programs"] += 1
-            counts[kind] += 1
-            counts["steps"] += outcome.steps
-            counts["attempts"] += outcome.attempts
-            if kind == "refused":
-                why = re.sub(r"'[^']*'|step \S+|cell \d+|variable \S+", "…", what)[:150]
-                reasons[why] = reasons.get(why, 0) + 1
-            if kind == "different":
-                if counts["different"] <= keep:
-                    small = minimise(made, seed, folder)
-                    again = [verdict(cells_of(small), s, folder) for s in (seed, seed + 1, seed + 2)]
-                    why = next((w for k, w, _ in again if k == "different"), what)
-                    print(f"==== SEED {seed}: {why}\n{show(small)}\n", flush=True)
-                else:
-                    print(f"==== SEED {seed}: {what[:300]}", flush=True)
-            if seed % 200 == 0:
-                gc.collect()
-            if time.monotonic() - started > seconds:
-                break
-    counts["seconds"] = round(time.monotonic() - started)
-    for why, number in sorted(reasons.items(), key=lambda r: -r[1])[:12]:
-        print(f"  refused {number}: {why}")
-    return counts
-
-
 if __name__ == "__main__":
-    if "PYTHONHASHSEED" not in os.environ:
-        os.execve(
-            sys.executable,
-            [sys.executable, "-m", "tests.parity.inprocess", *sys.argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": "0"},
-        )
-    print(campaign(int(sys.argv[1]), int(sys.argv[2]), *(int(a) for a in sys.argv[3:4])))
+    from .campaign import main
+
+    main("tests.parity.inprocess")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .inprocess import cells_of, quick, show, verdict
+from .campaign import cells_of, show
+from .inprocess import verdict
+from .process import quick
 from .programs import program
 
 SEEDS = int(os.environ.get("PARITY_SEEDS", "400"))

@@ -14,7 +14,9 @@ import pytest
 from mlops_lab.targets import Options
 
 from . import inprocess
-from .inprocess import cells_of, quick, show, verdict
+from .campaign import cells_of, show
+from .inprocess import verdict
+from .process import quick
 from .programs import program
 
 SEEDS = int(os.environ.get("PARITY_SEEDS", "250"))
