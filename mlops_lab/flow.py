@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mlops_lab import files, randomness
 from mlops_lab.late import FRAMES, Late, Survey, asks_for_main, files_of, files_of_call, reflections
 from mlops_lab.magic_effects import of_magic
-from mlops_lab.scopes import bound_by, children, evaluated_here, every_node, free_names, module_names
+from mlops_lab.scopes import bound_by, children, evaluated_here, every_node, free_names, mangled, module_names
 from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
 
@@ -227,14 +227,12 @@ class Flow:
             self.perhaps([node.msg])
 
     def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
-        for item in node.items:
-            self.visit(item.context_expr)
+        self.visit(node.items[0].context_expr)
         before = set(self.sure)
-        for item in node.items:
-            if item.optional_vars:
-                self.visit(item.optional_vars)
+        for position, item in enumerate(node.items):
+            self.run([*([item.context_expr] if position else []), *([item.optional_vars] if item.optional_vars else [])])
         self.run(node.body)
-        # A context manager may swallow an exception and so cut its body short.
+        # A context manager may swallow an exception and so cut short its body, and the items behind it.
         self.sure = before & self.sure
 
     visit_AsyncWith = visit_With
@@ -275,7 +273,7 @@ class Flow:
                     self.run(evaluated_here(statement))
                 else:
                     loads, stores = module_names([statement])
-                    for name in loads | stores | named_in_texts(statement):
+                    for name in mangled(loads | stores, node.name) | named_in_texts(statement):
                         self.load(name, statement.lineno)
         self.sure.add(node.name)
 
@@ -293,6 +291,7 @@ class Flow:
                 self._call(inner)
             elif isinstance(inner, ast.Attribute):
                 self._attribute(inner)
+        self.draws = self.draws or randomness.reaches_generator(every_node(node), self.known.stateful)
 
     def visit_Lambda(self, node: ast.AST) -> None:
         self._scope(node)
@@ -302,13 +301,16 @@ class Flow:
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        self._attribute(node)
-        self.visit(node.value)
+        chain: list[ast.AST] = [node]
+        while isinstance(chain[-1], ast.Attribute):
+            self._attribute(chain[-1])
+            chain.append(chain[-1].value)
+        self.draws = self.draws or randomness.reaches_generator(chain, self.known.stateful)
+        self.visit(chain[-1])
 
     def _attribute(self, node: ast.Attribute) -> None:
         if node.attr in FRAMES or node.attr == "get_ipython":
             self.opaque.append(Opaque(node.lineno, f"{node.attr}()"))
-        self.draws = self.draws or randomness.names_generator(node, self.known.stateful)
 
     def visit_Call(self, node: ast.Call) -> None:
         magic = ipython_call(node)

@@ -204,13 +204,12 @@ def _of_definition(node: ast.AST, known: Survey) -> Late:
         touches |= mutation.touched(nodes, known.modules, known.stateful, known.parameters) - local
         opened |= files_of(inner, known, {})
         own = known.stateful | set(parameters_of(inner)) | set(mutation.stateful_names(nodes))
+        draws = draws or randomness.reaches_generator(nodes, own)
         for part in nodes:
             if isinstance(part, ast.Call):
                 name = part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", "")
                 seeds = seeds or randomness.seeds(part, name)
                 draws = draws or randomness.draws(part, name, own)
-            elif isinstance(part, ast.Attribute):
-                draws = draws or randomness.names_generator(part, own)
     vague = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(files.is_vague(path) for _, path in opened)
     sure = frozenset(f for f in opened if not (vague and files.is_vague(f[1])))
     opens = node if vague and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else None

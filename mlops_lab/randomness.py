@@ -7,7 +7,7 @@ runs (`runtime/ambient.py`); what is found makes edges before.
 from __future__ import annotations
 
 import ast
-from collections.abc import Set
+from collections.abc import Iterable, Set
 
 _SEEDS = frozenset({"setstate", "set_state", "set_rng_state"})
 # Functions and methods that draw, whoever they belong to.
@@ -27,7 +27,6 @@ _DRAWS_UNLESS_GIVEN = frozenset(
 )
 # These draw only if they are told to shuffle.
 _DRAWS_IF_SHUFFLED = frozenset("KFold StratifiedKFold GroupKFold StratifiedGroupKFold DataLoader".split())
-_ALONE = frozenset({"random"})  # `rng.random()`, or the module handed on: `f(random_state=np.random)`
 _OWN = frozenset("random_state seed rng generator random_seed gen".split())
 # What of a module `random` makes a generator of one's own, or only names a type.
 _MAKES_OWN = frozenset("default_rng RandomState Generator SeedSequence Random SystemRandom PCG64 MT19937 Philox".split())
@@ -52,14 +51,20 @@ def draws(call: ast.Call, name: str, own: Set[str]) -> bool:
     return not (isinstance(receiver, ast.Name) and receiver.id in own)
 
 
-def names_generator(node: ast.Attribute, own: Set[str]) -> bool:
-    """True if an attribute reaches for what a module of random numbers draws: `np.random.normal`, `random.gauss`.
+def reaches_generator(nodes: Iterable[ast.AST], own: Set[str]) -> bool:
+    """True if an attribute among these nodes is what a module of random numbers draws: `np.random.normal`, `random.gauss`.
 
-    `np.random` alone is asked about as part of these; `np.random.default_rng` makes a generator of one's own.
+    `np.random` by itself counts where it is handed on, but not as the holder of `np.random.default_rng`.
     """
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    holders = {id(node.value) for node in attributes}
+    return any(_draws(node, own) for node in attributes if not (node.attr == "random" and id(node) in holders))
+
+
+def _draws(node: ast.Attribute, own: Set[str]) -> bool:
     if node.attr in _MAKES_OWN or node.attr.startswith(("seed", "set_state", "setstate", "get_state", "getstate")):
         return False
     holder = node.value
-    if isinstance(holder, ast.Attribute) and holder.attr == "random":
-        return True
-    return isinstance(holder, ast.Name) and holder.id not in own and (holder.id == "random" or node.attr in _ALONE)
+    if isinstance(holder, ast.Name):
+        return holder.id not in own and "random" in (holder.id, node.attr)
+    return isinstance(holder, ast.Attribute) and holder.attr == "random"

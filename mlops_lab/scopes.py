@@ -168,6 +168,12 @@ def parameters_of(node: ast.AST) -> list[str]:
     return [a.arg for a in every if a is not None]
 
 
+def mangled(names: set[str], class_name: str) -> set[str]:
+    """These names as the code in a class means them: `__x` there is `_Class__x`; as written they count, too."""
+    private = {name for name in names if name.startswith("__") and not name.endswith("__")}
+    return names | {f"_{class_name.lstrip('_')}{name}" for name in private}
+
+
 def _collect(scope: ast.AST, enclosing: frozenset[str], loads: set[str], stores: set[str]) -> None:
     """Add the global names of one nested scope. `enclosing` holds the locals of the functions around it."""
     nodes = [n for part in _body(scope) for n in scope_nodes(part)]
@@ -196,6 +202,9 @@ def _collect(scope: ast.AST, enclosing: frozenset[str], loads: set[str], stores:
             _collect(node, frozenset(visible), loads, stores)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id not in hidden:
             loads.add(node.target.id)
+    if isinstance(scope, ast.ClassDef):
+        loads |= mangled(loads, scope.name)
+        stores |= mangled(stores, scope.name)
 
 
 def _assigned_inside(nodes: Iterable[ast.AST]) -> set[str]:
