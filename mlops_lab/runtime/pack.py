@@ -9,6 +9,7 @@ What differs from plain cloudpickle:
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import sys
@@ -41,8 +42,10 @@ class Packed:
         self.needs = packer.needs
         self.references = packer.references
         # id -> (index, object): holding it keeps every id unique.
-        self.kept = {**packer.memo.copy(), **{i: (0, holder.value) for i, holder in packer.odd.items()}}
-        self._memory = mem.pieces((v for _, v in self.kept.values()), packer.copied, set(packer.internal))
+        self.kept = packer.memo.copy()
+        self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items())
+        self.special = [v for _, v in self.kept.values() if type(v) not in _INERT]
+        self._memory = mem.pieces(self.special, packer.copied, set(packer.internal))
 
     def mutable_ids(self) -> set[int]:
         """Ids of the objects in here that could be changed in place."""
@@ -92,10 +95,16 @@ def unpack_skeleton(stream: Any, loader: Any) -> Any:
 
 
 def _dump(space: Space, content: Any) -> Packed:
-    packed = _dump_once(space, content, {}, {})
-    views = mem.views(packed.memory())
-    odd = {id(s): _OddSet(s) for _, s in packed.kept.values() if type(s) in (set, frozenset) and sets.is_odd(s)}
-    return _dump_once(space, content, views, odd) if views or odd else packed
+    collecting = gc.isenabled()
+    gc.disable()  # much is made here and nothing of it is garbage
+    try:
+        packed = _dump_once(space, content, {}, {})
+        views = mem.views(packed.memory())
+        odd = {id(s): _OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)}
+        return _dump_once(space, content, views, odd) if views or odd else packed
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _dump_once(space: Space, content: Any, views: dict[Any, Any], odd: dict[int, _OddSet]) -> Packed:
@@ -164,6 +173,9 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             if module in sys.modules and value is getattr(sys.modules[module], name, None):
                 return getattr, (sys.modules[module], name)
         if isinstance(value, _UNSAFE) and not isinstance(value, (io.BytesIO, io.StringIO)):
+            for name in _STREAMS:  # each step has its own, which show what is written to them at its cells
+                if value is getattr(sys, name):
+                    return getattr, (sys, name)
             raise Refused(_UNSAFE_REASON)
         made = libraries.reduce(value, self)
         return super().reducer_override(value) if made is NotImplemented else made
@@ -288,6 +300,8 @@ def _is_reference(value: Any) -> bool:
 
 # The generators behind `random.random` and `np.random.rand`: a copy of one would draw on its own.
 _SINGLETONS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
+_STREAMS = ("stdout", "stderr", "stdin", "__stdout__", "__stderr__")
+_INERT = {dict, list, tuple, str, bytes, int, float, complex, bool, type(None)}  # neither show memory, nor are sets
 _UNSAFE = (io.IOBase, weakref.finalize)
 _SET_REDUCES: tuple[Any, ...] = (set.__reduce__, frozenset.__reduce__)
 _UNSAFE_REASON = "it is, or holds, an open file or a resource that ends with its process"

@@ -12,7 +12,9 @@ import mmap
 import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ from .pack import Packed
 _MAGIC = b"mlops-lab bundle 1\n"
 _ALIGN = 64
 _PAGE = mmap.PAGESIZE
+_BLOCK = 2**23  # bytes that are hashed at a time; blocks of a large buffer are hashed by several threads
 
 
 def digest(*parts: Any) -> str:
-    """A digest of bytes-like parts, at memory speed."""
+    """A digest of bytes-like parts."""
     sink = hashlib.sha256()
     for part in parts:
         sink.update(part)
@@ -68,6 +71,7 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._mapped: list[tuple[int, int, str]] = []  # address, length, digest of each buffer mapped from a bundle
+        self._digests: dict[int, tuple[weakref.ref[memoryview], str]] = {}  # by the id of a view: what is stored was digested
 
     def path(self, name: str) -> Path:
         return self.folder / name[:2] / name
@@ -91,13 +95,21 @@ class Store:
         return bundle
 
     def buffer_digest(self, view: memoryview) -> str:
-        """The digest of a buffer; known without reading it where it lies in pages that were never written to."""
+        """The digest of a buffer; known without reading it where it lies in pages that were never written to.
+
+        It is remembered for this very view, so that a packed content is digested once between its packing and its storing.
+        """
         if self._mapped and view.nbytes >= _PAGE:
             address = _address(view)
             for start, length, known in self._mapped:
                 if start == address and length == view.nbytes and _untouched(address, length):
                     return known
-        return digest(view)
+        if view.nbytes < _BLOCK:
+            return digest(view)
+        remembered = self._digests.get(id(view))
+        if remembered is None or remembered[0]() is not view:
+            remembered = self._digests[id(view)] = (weakref.ref(view), _digest_in_blocks(view))
+        return remembered[1]
 
     def digest_of(self, packed: Packed) -> str:
         """The digest of a packed content: equal for equal bytes."""
@@ -144,6 +156,14 @@ class Store:
                 os.unlink(temporary)
                 raise
         return name, offset
+
+
+def _digest_in_blocks(view: memoryview) -> str:
+    """The digest of the digests of its blocks: hashing lets go of the interpreter's lock, so that all processors can work."""
+    flat = view.cast("B")
+    blocks = [flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK)]
+    with ThreadPoolExecutor(min(len(blocks), os.cpu_count() or 1)) as pool:
+        return digest(*pool.map(lambda block: hashlib.sha256(block).digest(), blocks))
 
 
 def _aligned(position: int) -> int:
