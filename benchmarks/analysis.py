@@ -5,7 +5,8 @@
 The notebooks are written here, of cells as data scientists write them, five to a step, for 10, 100 and 1000 code cells. They
 carry Kale's tags, which both tools read. `--kale` names a Python that has kubeflow-kale: its way from the same notebooks to
 its graph (`NotebookProcessor.to_pipeline`: tags, dependency detection; no compiling, no cluster) is then timed in the same
-run, in turn with ours. Each figure is the median of the rounds after one that is not counted. `--shapes` adds notebooks that
+run, in turn with ours. Each figure is processor time (both have one thread), the median of the
+rounds after one that is not counted. `--shapes` adds notebooks that
 bring out what is not linear: chained functions, one name that every cell touches, steps that all read each other.
 """
 
@@ -140,9 +141,9 @@ from kale.processors.nbprocessor import NotebookProcessor
 for line in sys.stdin:
     try:
         processor = NotebookProcessor(line.strip())
-        started = time.perf_counter()
+        started = time.process_time()
         processor.to_pipeline()
-        answer = {"seconds": time.perf_counter() - started, "steps": len(processor.pipeline.nodes),
+        answer = {"seconds": time.process_time() - started, "steps": len(processor.pipeline.nodes),
                   "edges": len(processor.pipeline.edges)}
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}"}
@@ -175,9 +176,9 @@ class Kale:
 
 
 def _seconds(node: Any) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     analyse(node)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def main() -> None:

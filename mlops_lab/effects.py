@@ -14,7 +14,6 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlops_lab import mutation
 from mlops_lab.flow import Flow, Opaque
 from mlops_lab.late import Late, Survey, survey
 from mlops_lab.scopes import module_names
@@ -51,8 +50,7 @@ def effects_of(statements: Iterable[ast.stmt], known: Survey) -> Effects:
     statements = list(statements)
     flow = Flow(known)
     flow.run(statements)
-    nodes = [node for statement in statements for node in mutation.statement_nodes(statement)]
-    touches = mutation.touched(nodes, known.modules, known.stateful, known.parameters) | flow.late_touches
+    touches = flow.late_touches.union(*(known.changed_by(statement) for statement in statements))
     touches = touches.union(*(known.shared.get(name, ()) for name in touches))
     _, stores = module_names(statements)
     return Effects(

@@ -305,7 +305,8 @@ class Flow:
         while isinstance(chain[-1], ast.Attribute):
             self._attribute(chain[-1])
             chain.append(chain[-1].value)
-        self.draws = self.draws or randomness.reaches_generator(chain, self.known.stateful)
+        if not self.draws:
+            self.draws = randomness.reaches_generator(chain, self.known.stateful)
         self.visit(chain[-1])
 
     def _attribute(self, node: ast.Attribute) -> None:

@@ -58,6 +58,14 @@ class Survey:
     constants: Mapping[str, str] = field(default_factory=dict)
     late_names: frozenset[str] = _NOTHING
     fleeting: frozenset[str] = _NOTHING
+    _changes: dict[ast.stmt, set[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def changed_by(self, statement: ast.stmt) -> set[str]:
+        """The names whose objects a statement may change in place, by its own code."""
+        if statement not in self._changes:
+            nodes = mutation.statement_nodes(statement)
+            self._changes[statement] = mutation.touched(nodes, self.modules, self.stateful, self.parameters)
+        return self._changes[statement]
 
 
 def survey(trees: Iterable[ast.Module]) -> Survey:

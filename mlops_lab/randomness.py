@@ -57,6 +57,8 @@ def reaches_generator(nodes: Iterable[ast.AST], own: Set[str]) -> bool:
     `np.random` by itself counts where it is handed on, but not as the holder of `np.random.default_rng`.
     """
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    if not any(node.attr == "random" or getattr(node.value, "id", "") == "random" for node in attributes):
+        return False
     holders = {id(node.value) for node in attributes}
     return any(_draws(node, own) for node in attributes if not (node.attr == "random" and id(node) in holders))
 

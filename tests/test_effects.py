@@ -236,6 +236,24 @@ def test_calling_a_function_reads_its_globals_in_the_cell_that_calls_it(cells: l
     assert expected <= effects(*cells).reads
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_calls_reach_is_what_a_search_from_each_function_finds(seed: int) -> None:
+    r = random.Random(seed)
+    calls = {f"f{i}": [f"f{r.randrange(30)}" for _ in range(r.choice([0, 1, 1, 2]))] for i in range(30)}  # circles, too
+    trees = [ast.parse(f"def {name}(): return [v{name}, {', '.join(f'{other}()' for other in others)}]")
+             for name, others in calls.items()]  # fmt: skip
+    known = survey(trees)
+    for name in calls:
+        seen, todo = set(), [name]
+        while todo:
+            current = todo.pop()
+            if current not in seen:
+                seen.add(current)
+                todo += calls[current]
+        found = effects_of(ast.parse(f"{name}()").body, known).reads
+        assert found == seen | {f"v{other}" for other in seen}
+
+
 def test_defining_a_function_reads_none_of_its_globals() -> None:
     assert effects("def f(): return x").reads == frozenset()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from conftest import CellSpec, notebook_node
 
+from mlops_lab.files import overlap
 from mlops_lab.notebook import from_node
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Plan, make_plan
@@ -61,6 +63,13 @@ EDGES: list[tuple[str, list[CellSpec], str]] = [
     ("an unknown path", steps("df.to_csv('a.csv')", "pd.read_csv(f())"), "a>b: file of unknown path"),
     ("a shell command", steps("df.to_csv('a.csv')", "!wc a.csv"), "a>b: file of unknown path"),
     ("an address is no file", steps("df.to_csv('a.csv')", "pd.read_csv('https://example.org/b.csv')"), ""),
+    ("a file that a function writes", steps("def save(d, n): d.to_csv(f'out/{n}.csv')", "save(df, 'a')", "pd.read_csv('out/a.csv')"),
+     "a>b: save; b>c: file out/a.csv"),
+    ("a file whose path is known in part", steps("for i in x: df.to_csv(f'out/{i}.csv')", "pd.read_csv('out/1.csv')", "open('b.txt')"),
+     "a>b: file out/1.csv"),
+    ("a file that some function is given", steps("df.to_csv('a.csv')", "mine('a.csv')", "mine('b.csv')"), "a>b: file a.csv"),
+    ("a file that some function was given", steps("mine('a.csv')", "df.to_csv('a.csv')"), "a>b: file a.csv"),
+    ("%%writefile and its reader", steps("%%writefile a.yaml\nx: 1", "open('a.yaml')"), "a>b: file a.yaml"),
     ("a gate", steps("x = 1", "assert f()", "y = 2", "z = 3", tags={"b": "gate"}), "b>c: gate; b>d: gate"),
     ("after", steps("x = 1", "y = 2", tags={"b": "after:a"}), "a>b: order"),
     ("Kale's prev", steps("x = 1", "y = 2", tags={"b": "prev:a"}), "a>b: order"),
@@ -69,6 +78,17 @@ EDGES: list[tuple[str, list[CellSpec], str]] = [
     ("opaque code waits for all and is waited for", steps("x = 1", "exec(code)", "y = 2"), "a>b: opaque; b>c: opaque"),
     ("a seed and draws", steps("import numpy as np\nnp.random.seed(0)", "x = np.random.rand()", "y = np.random.rand()"),
      "a>b: randomness; b>c: randomness"),
+    ("a function that draws", steps("import numpy as np\nnp.random.seed(0)\ndef f(): return np.random.rand()", "x = f()", "y = f()"),
+     "a>b: randomness, f; a>c: f; b>c: randomness"),
+    ("calls with their own seed", steps("import random\nrandom.seed(0)", "x = split(a, random_state=0)", "y = a.sample(3, random_state=1)"),
+     ""),
+    ("variables of comprehensions", steps("a = [1]\nb = [c for c in a]", "d = [2]\ne = [c for c in d]", "d.append(1)", "f(a)"),
+     "a>d: a; b>c: d"),
+    ("a name bound anew", steps("a = [1]\nc = a", "d = [2]\nc = d", "c.append(1)", "f(a)", "f(d)"),
+     "a>d: a; b>c: c; b>e: d; c>e: d"),
+    ("the name of an exception", steps("try: f()\nexcept E as e: print(e)", "try: g()\nexcept E as e: print(e)"), ""),
+    ("the name of an exception that is a variable too", steps("e = 1", "try: g()\nexcept E as e: print(e)", "h(e)"),
+     "a>b: e; a>c: e; b>c: e"),
     ("draws without a seed", steps("x = np.random.rand()", "y = np.random.rand()"), ""),
     ("a seed in setup", [("setup", "np.random.seed(0)"), *steps("x = np.random.rand()", "y = np.random.rand()")],
      "a>b: randomness"),
@@ -96,6 +116,27 @@ EDGES: list[tuple[str, list[CellSpec], str]] = [
 def test_edges_have_their_reasons(cells: list[CellSpec], expected: str) -> None:
     found = [f"{edge.source}>{edge.target}: {edge.label}" for edge in plan(cells).edges]
     assert "; ".join(found) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_edges_are_those_of_each_pair_of_steps(seed: int) -> None:
+    r = random.Random(seed)
+    lines = ["x = 1", "y = x", "if q: x = 2", "x.append(y)", "open('d/a', 'w')", "open('d/a')", "open(f'd/{x}')", "mine('d/a.b')",
+             "open(x)", "open('d/a.b', 'w')", "del y", "z = y", "os.remove('d')"]  # fmt: skip
+    made = plan([(f"step:s{i}", "\n".join(r.sample(lines, 2))) for i in range(8)])
+    found = {(e.source, e.target): {(x.kind, x.name) for x in e.reasons} for e in made.edges}
+    for j, target in enumerate(made.steps):
+        for i, source in enumerate(made.steps[:j]):
+            between = made.steps[i + 1 : j]
+            names = {n for n in target.reads or () if n in source.writes and not any(n in s.effects.binds for s in between)}
+            one, other = source.effects, target.effects
+            sure = [s.reads_files | s.writes_files for s in (one, other)]
+            files = any(overlap(w, u) for w in one.writes_files for u in sure[1])
+            files |= any(overlap(w, u) for w in other.writes_files for u in sure[0])
+            files |= bool(one.writes_files & other.mentions_files or other.writes_files & one.mentions_files)
+            reasons = found.get((source.name, target.name), set())
+            assert {name for kind, name in reasons if kind == "variable"} == names
+            assert any(kind == "file" for kind, _ in reasons) is files
 
 
 def test_what_a_run_has_learnt_becomes_an_edge() -> None:
