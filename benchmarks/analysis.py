@@ -1,6 +1,6 @@
 """What the analysis of a notebook costs: from the node as read to the plan with its edges and diagnostics, without a run.
 
-    python benchmarks/analysis.py [--rounds N] [--shapes] [--kale PYTHON]
+    python benchmarks/analysis.py [--rounds N] [--sizes N ...] [--shapes] [--kale PYTHON]
 
 The notebooks are written here, of cells as data scientists write them, five to a step, for 10, 100 and 1000 code cells. They
 carry Kale's tags, which both tools read. `--kale` names a Python that has kubeflow-kale: its way from the same notebooks to
@@ -185,10 +185,11 @@ def main() -> None:
     """Time the notebooks and print medians, and Kale's beside them if it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000], help="code cells of the notebooks")
     parser.add_argument("--shapes", action="store_true", help="also notebooks of odd shapes")
     parser.add_argument("--kale", metavar="PYTHON", help="a Python that has kubeflow-kale")
     options = parser.parse_args()
-    rows: list[tuple[str, Any, bool]] = [(f"{count} cells", notebook(count), True) for count in (10, 100, 1000)]
+    rows: list[tuple[str, Any, bool]] = [(f"{count} cells", notebook(count), True) for count in options.sizes]
     rows += [(f"{count} {name}", make(count), False) for name, make, count in (SHAPES if options.shapes else [])]
     with tempfile.TemporaryDirectory() as place:
         kale = Kale(options.kale, Path(place)) if options.kale else None
