@@ -1,11 +1,13 @@
 """Bundles on disk: one file each, named by the digest of its content, memory-mapped copy-on-write when it is loaded.
 
-A file is a JSON header, then the pickled skeletons of definitions, the pickle, and its buffers, each at a multiple of
-64 bytes. Files are written beside their place, synced, and renamed: a crash leaves no half artifact.
+A file holds the buffers of a pickle (large ones from the start of a page on), the pickle itself, the pickled skeletons of
+definitions, and at its end a JSON header with their places. Files are written without a name, or beside their place, and
+synced before they get it: a crash leaves no half artifact. Large buffers are written while they are digested.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -17,13 +19,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .pack import Packed
 
-_MAGIC = b"mlops-lab bundle 1\n"
+_MAGIC = b"mlops-lab bundle 2\n"
 _ALIGN = 64
 _PAGE = mmap.PAGESIZE
+_LARGE = 2**16  # bytes; buffers from this size on start at a page
+_DRAFTED = 2**25  # bytes; buffers from this size on are written while they are digested
 _BLOCK = 2**23  # bytes that are hashed at a time; blocks of a large buffer are hashed by several threads
 
 
@@ -55,11 +59,9 @@ class Bundle:
     name: str
     header: Header
     mapping: mmap.mmap = field(repr=False)
-    base: int
 
     def part(self, place: list[Any]) -> memoryview:
-        start = self.base + place[0]
-        return memoryview(self.mapping)[start : start + place[1]]
+        return memoryview(self.mapping)[place[0] : place[0] + place[1]]
 
     def buffers(self) -> list[memoryview]:
         return [self.part(b).toreadonly() if b[2] else self.part(b) for b in self.header.buffers]
@@ -71,6 +73,7 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._mapped: list[tuple[int, int, str]] = []  # address, length, digest of each buffer mapped from a bundle
+        self._draft: _Draft | None = None
         self._digests: dict[int, tuple[weakref.ref[memoryview], str]] = {}  # by the id of a view: what is stored was digested
 
     def path(self, name: str) -> Path:
@@ -81,13 +84,15 @@ class Store:
 
     def open(self, name: str) -> Bundle:
         """Map a bundle. Raises `FileNotFoundError` when the store doesn't have it."""
-        with open(self.path(name), "rb") as file:
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        if mapping[: len(_MAGIC)] != _MAGIC:
-            raise ValueError(f"{self.path(name)} is damaged: delete it, and the step that made it will run again")
-        start = len(_MAGIC) + 8
-        length = int.from_bytes(mapping[len(_MAGIC) : start], "little")
-        bundle = Bundle(name, Header(**json.loads(mapping[start : start + length])), mapping, _aligned(start + length))
+        try:
+            with open(self.path(name), "rb") as file:
+                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            if mapping[: len(_MAGIC)] != _MAGIC:
+                raise ValueError("not a bundle")
+            length = int.from_bytes(mapping[-8:], "little")
+            bundle = Bundle(name, Header(**json.loads(mapping[-8 - length : -8])), mapping)
+        except (ValueError, TypeError):
+            raise ValueError(f"{self.path(name)} is damaged: delete it, and the step that made it will run again") from None
         for place, view in zip(bundle.header.buffers, bundle.buffers(), strict=True):
             address = _address(view)
             if address:
@@ -99,6 +104,13 @@ class Store:
 
         It is remembered for this very view, so that a packed content is digested once between its packing and its storing.
         """
+        known = self._known_digest(view)
+        if known is None:
+            known = _digest_in_blocks(view)
+            self._digests[id(view)] = (weakref.ref(view), known)
+        return known
+
+    def _known_digest(self, view: memoryview) -> str | None:
         if self._mapped and view.nbytes >= _PAGE:
             address = _address(view)
             for start, length, known in self._mapped:
@@ -107,55 +119,120 @@ class Store:
         if view.nbytes < _BLOCK:
             return digest(view)
         remembered = self._digests.get(id(view))
-        if remembered is None or remembered[0]() is not view:
-            remembered = self._digests[id(view)] = (weakref.ref(view), _digest_in_blocks(view))
-        return remembered[1]
+        return remembered[1] if remembered is not None and remembered[0]() is view else None
 
     def digest_of(self, packed: Packed) -> str:
         """The digest of a packed content: equal for equal bytes."""
+        if any(b.nbytes >= _DRAFTED and self._known_digest(b) is None for b in packed.buffers):
+            self._write_and_digest(packed.buffers)
         parts = [packed.stream]
         parts += [self.buffer_digest(b).encode() + (b"r" if b.readonly else b"w") for b in packed.buffers]
         return digest(*parts)
+
+    def _write_and_digest(self, contents: list[memoryview]) -> None:
+        """Digest buffers, and write them for a bundle that will most likely be saved next."""
+        self._draft = None
+        with ThreadPoolExecutor(1) as pool:
+            digests = pool.map(self.buffer_digest, contents)
+            with contextlib.suppress(OSError):  # no room, or no nameless files here: `save` will see
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._draft = _Draft(_nameless(self.folder), contents)
+                os.fsync(self._draft.file.fileno())
+            list(digests)
 
     def save(self, members: list[str], stream: bytes, contents: list[memoryview], *,
              skeletons: dict[str, bytes] | None = None, needs: Iterable[str] = (), references: Iterable[str] = (),
              bound: dict[str, list[str]] | None = None) -> tuple[str, int]:  # fmt: skip
         """Store a bundle; its name and its size in bytes. Raises `OSError` when it can't be written."""
-        offset = 0
-        places: list[tuple[int, Any]] = []
-
-        def place(data: Any) -> list[Any]:
-            nonlocal offset
-            here = [offset, memoryview(data).nbytes]
-            places.append((offset, data))
-            offset = _aligned(offset + here[1])
-            return here
-
-        skeleton_places = {key: place(data) for key, data in sorted((skeletons or {}).items())}
-        stream_place = place(stream)
-        buffers = [[*place(b), b.readonly, self.buffer_digest(b)] for b in contents]
+        draft, self._draft = self._draft, None
+        layout = _Layout()
+        buffers = [[*layout.place(b), b.readonly, self.buffer_digest(b)] for b in contents]
+        stream_place = layout.place(memoryview(stream))
+        skeleton_places = {key: layout.place(memoryview(data)) for key, data in sorted((skeletons or {}).items())}
         header = Header(members, sorted(needs), sorted(references), bound or {}, skeleton_places, stream_place, buffers)
         text = json.dumps(header.__dict__, sort_keys=True).encode()
-        name = digest(text, *(data for _, data in places[: len(skeleton_places) + 1]))
+        rest = [stream, *(data for _, data in sorted((skeletons or {}).items()))]
+        name = digest(text, *rest)
         path = self.path(name)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            base = _aligned(len(_MAGIC) + 8 + len(text))
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(_MAGIC + len(text).to_bytes(8, "little") + text)
-                    for position, data in places:
-                        file.seek(base + position)
-                        file.write(data)
-                    file.truncate(base + offset)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
-        return name, offset
+        if path.exists():
+            return name, layout.end
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if draft is not None and draft.is_of(contents):
+            draft.finish(rest, text)
+            if _give_name(draft.file, path):
+                return name, layout.end
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _Draft(file, contents).finish(rest, text)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        return name, layout.end
+
+
+class _Layout:
+    """Where the parts of a bundle lie in its file."""
+
+    def __init__(self) -> None:
+        self.end = len(_MAGIC)
+
+    def place(self, data: memoryview) -> list[Any]:
+        step = _PAGE if data.nbytes >= _LARGE else _ALIGN
+        start = -(-self.end // step) * step
+        self.end = start + data.nbytes
+        return [start, data.nbytes]
+
+
+class _Draft:
+    """A bundle's file that has its buffers, and gets the rest when it is finished."""
+
+    def __init__(self, file: BinaryIO, contents: list[memoryview]) -> None:
+        self.file, self.layout = file, _Layout()
+        self.contents = [weakref.ref(content) for content in contents]  # a draft that comes to nothing keeps no memory
+        file.write(_MAGIC)
+        for content in contents:
+            self._write(content)
+        file.flush()
+
+    def _write(self, data: memoryview) -> None:
+        self.file.seek(self.layout.place(data)[0])
+        self.file.write(data)
+
+    def is_of(self, contents: list[memoryview]) -> bool:
+        return len(contents) == len(self.contents) and all(
+            known() is content for known, content in zip(self.contents, contents, strict=True)
+        )
+
+    def finish(self, rest: list[bytes], header: bytes) -> None:
+        for data in rest:
+            self._write(memoryview(data))
+        self.file.seek(self.layout.end)
+        self.file.write(header + len(header).to_bytes(8, "little"))
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+def _nameless(folder: Path) -> BinaryIO:
+    """A new file that is gone with its last handle unless it is given a name (Linux)."""
+    if not hasattr(os, "O_TMPFILE"):
+        raise OSError("no files without a name here")
+    return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "wb")
+
+
+def _give_name(file: BinaryIO, path: Path) -> bool:
+    """True if the file is there under its name now, also if another step was quicker."""
+    descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.link(str(file.fileno()), path, src_dir_fd=descriptors, follow_symlinks=True)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptors)
+    return True
 
 
 def _digest_in_blocks(view: memoryview) -> str:
@@ -164,10 +241,6 @@ def _digest_in_blocks(view: memoryview) -> str:
     blocks = [flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK)]
     with ThreadPoolExecutor(min(len(blocks), os.cpu_count() or 1)) as pool:
         return digest(*pool.map(lambda block: hashlib.sha256(block).digest(), blocks))
-
-
-def _aligned(position: int) -> int:
-    return -(-position // _ALIGN) * _ALIGN
 
 
 def _address(view: memoryview) -> int:
