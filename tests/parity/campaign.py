@@ -13,13 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .inprocess import Cell, verdict
+from .inprocess import verdict
 from .process import quick
-from .programs import Program, program
-
-
-def cells_of(program: Program) -> list[Cell]:
-    return [(tags, "\n".join(statements)) for tags, statements in program if statements]
+from .programs import Program, cells_of, program
 
 
 def minimise(program: Program, seed: int, folder: Path, kind: str = "different", budget: float = 60.0) -> Program:

@@ -16,14 +16,14 @@ import shutil
 import sys
 import traceback
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
-from mlops_lab import checks
+from mlops_lab import checks, stepnb
 from mlops_lab import notebook as nb
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Plan, make_plan
@@ -32,11 +32,8 @@ from mlops_lab.runs import Home
 from mlops_lab.targets import Options, local
 
 from . import process as place
-from .process import kit, normalise, process, quick, run_cell, sweep
-
-__all__ = ["Cell", "Outcome", "compare", "fresh_home", "normalise", "pipeline", "quick", "read", "straight", "twice", "verdict"]
-
-Cell = tuple[str, str]  # tags (blank-separated) and source
+from .process import kit, process, run_cell, sweep
+from .programs import Cell, Edited
 
 
 @dataclass
@@ -155,11 +152,13 @@ class _Executor(local.Executor):  # type: ignore[misc, name-defined]
                 else:
                     prints.append(shell.run(cell.source))
                     error = prints[-1][1]
+                if "parameters" in cell.metadata.get("tags", ()):  # as Papermill does
+                    shell.user_ns.update(stepnb.injected(self.pipeline, planned, self.options.parameters))
                 if error:
                     break
         news = getattr(runtime, "reported", None)
         if news:
-            for name in set(news) & set(Result.__struct_fields__) - {"files_read", "files_written", "seconds"}:
+            for name in set(news) & set(Result.__struct_fields__) - {"seconds"}:
                 setattr(result, name, news[name])
         else:
             reads = planned.reads
@@ -330,8 +329,18 @@ def fresh_home(folder: Path) -> Home:
 
 
 def verdict(cells: Sequence[Cell], seed: int, folder: Path) -> tuple[str, str, Outcome]:
+    """What `compare` says of cells; an exception of the engine's is a difference, too."""
+    return _guard_engine(lambda: compare(cells, seed, fresh_home(folder)))
+
+
+def verdict_twice(made: Edited, seed: int, folder: Path) -> tuple[str, str, Outcome]:
+    """The same for a notebook that is edited between two runs."""
+    return _guard_engine(lambda: twice(made.first, made.then, seed, folder, made.files, made.parameters))
+
+
+def _guard_engine(call: Callable[[], tuple[str, str, Outcome]]) -> tuple[str, str, Outcome]:
     try:
-        return compare(cells, seed, fresh_home(folder))
+        return call()
     except Exception as error:
         if os.environ.get("PARITY_TRACE"):
             traceback.print_exc()

@@ -42,6 +42,8 @@ kit = runtime_module("kit")
 ambient = runtime_module("ambient")
 pack = runtime_module("pack")
 store = runtime_module("store")
+modules = runtime_module("modules")
+shown = runtime_module("shown")
 definitions = runtime_module("definitions")
 _cp = pack._cp
 _HIDDEN = frozenset({"numpy", "numpy.random", "pandas", "matplotlib", "torch"})
@@ -83,7 +85,36 @@ class _Sys:
         return getattr(sys, name)
 
 
+class _Loaded:
+    """`sys.modules` without what was there before the first program: to look through thousands of modules takes long."""
+
+    base: frozenset[str] = frozenset()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules, name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in sys.modules
+
+    def __getitem__(self, name: str) -> Any:
+        return sys.modules[name]
+
+    def names(self) -> set[str]:
+        return (sys.modules.keys() - self.base) | {"__main__"} | (_sys.modules.seen & sys.modules.keys())
+
+    def items(self) -> list[tuple[str, Any]]:
+        return [(name, sys.modules[name]) for name in sorted(self.names())]
+
+    def values(self) -> list[Any]:
+        return [module for _, module in self.items()]
+
+
+class _SysOfLoaded(_Sys):
+    modules = _Loaded()  # type: ignore[assignment]
+
+
 _sys = _Sys()
+_sys_of_loaded = _SysOfLoaded()
 _import = builtins.__import__
 
 
@@ -264,12 +295,15 @@ def _loggers() -> list[logging.Logger]:
 
 
 def _forget_modules(folder: Path) -> None:
-    """Modules that lie in the folder."""
-    local = [n for n, m in list(sys.modules.items()) if str(getattr(m, "__file__", "") or "").startswith(str(folder))]
+    """Modules that lie in the folder; the others stay."""
+    new = sys.modules.keys() - _Loaded.base
+    local = [n for n in new if str(getattr(sys.modules[n], "__file__", None) or "").startswith(f"{folder}{os.sep}")]
     for name in local:
         del sys.modules[name]
     if local:
         importlib.invalidate_caches()
+    if len(new) > len(local):
+        _Loaded.base = frozenset(sys.modules)
 
 
 def sweep(folder: Path) -> None:
@@ -308,6 +342,8 @@ def quick() -> Iterator[Path]:
     kit.OpenedFiles = _Files
     for module in (kit, ambient, pack, store):
         module.sys = _sys
+    for module in (modules, shown):
+        module.sys = _sys_of_loaded
     nbformat.v4.nbbase.validate = lambda *a, **k: None
     folder = Path(tempfile.mkdtemp(prefix="parity-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
     try:
@@ -316,6 +352,6 @@ def quick() -> Iterator[Path]:
         plan_module.effects_of = effects
         kit.importlib = importlib
         os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate = kept
-        for module in (kit, ambient, pack, store):
+        for module in (kit, ambient, pack, store, modules, shown):
             module.sys = sys
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Program = list[tuple[str, list[str]]]
+Cell = tuple[str, str]
 
 # In the templates: X Y Z W stand for variables, F G for functions, C D for classes, O P for objects, U V for arrays, R S for
 # frames, K for a digit.
@@ -156,13 +159,18 @@ def _end(r: random.Random, themes: list[str]) -> list[str]:
     return made
 
 
-def program(r: random.Random) -> Program:
-    """A notebook: cells as (tags, statements)."""
-    themes = ["core"] + r.sample(sorted(set(THEMES) - {"core"}), r.choice([1, 1, 2]))
+def _themes(r: random.Random) -> list[str]:
+    found = ["core"] + r.sample(sorted(set(THEMES) - {"core"}), r.choice([1, 1, 2]))
     if r.random() < 0.05:
-        themes = list(THEMES)
-    if r.random() < 0.5 and len(themes) > 1:
-        themes += themes[1:]
+        found = list(THEMES)
+    if r.random() < 0.5 and len(found) > 1:
+        found += found[1:]
+    return found
+
+
+def program(r: random.Random, about: Sequence[str] = ()) -> Program:
+    """A notebook: cells as (tags, statements), about some themes (random ones if none are given)."""
+    themes = list(about) or _themes(r)
     start = _start(r, themes)
     cells: Program = []
     first = r.random()
@@ -194,3 +202,64 @@ def program(r: random.Random) -> Program:
             cells.append((f"step:check{i} gate", [f"assert {r.choice(NAMES)} is not None, 'gate'", "print('passed')"]))
     cells.append(("step:last", _end(r, themes)))
     return cells
+
+
+def cells_of(made: Program) -> list[Cell]:
+    """The cells as (tags, source)."""
+    return [(tags, "\n".join(statements)) for tags, statements in made if statements]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A notebook that is run, edited, and run again: its cells, the files beside it, the parameters given to the second run."""
+
+    first: list[Cell]
+    then: list[Cell]
+    files: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    parameters: dict[str, object] = field(default_factory=dict)
+
+
+EDITS = ("nothing", "code", "value", "move", "comment", "setup", "parameter", "file")
+
+
+def edited(r: random.Random, how: str = "") -> Edited:
+    """A random notebook, edited in one of the ways of `EDITS`."""
+    how = how or r.choice(EDITS)
+    made = program(r)
+    steps = [i for i, (tags, _) in enumerate(made) if tags.startswith("step:s")]
+    readers = r.sample(steps, min(2, len(steps)))
+    own = {"setup": "setup", "parameter": "parameters"}.get(how)  # put in place of the program's own
+    first = [(tags, list(body)) for tags, body in made if tags != own]
+    shift = len(made) - len(first)
+    if how in ("setup", "parameter"):
+        first.insert(
+            0, ("setup", ["base = 1", "def shifted(n): return n + base"]) if how == "setup" else ("parameters", ["base = 1"])
+        )
+        shift -= 1
+    for i in readers:
+        if how in ("setup", "parameter"):
+            first[i - shift][1].append("print(base)" if how == "parameter" or r.random() < 0.5 else "print(shifted(1))")
+            first[i - shift][1].append(f"{r.choice(NAMES)} = [base]")
+        elif how == "file":
+            first[i][1].append(f"{r.choice(NAMES)} = [open('given.dat').read()]")
+    then = [(tags, list(body)) for tags, body in first]
+    at = r.choice([i for i, (tags, _) in enumerate(then) if tags.startswith("step:s")])
+    body = then[at][1]
+    if how == "code":
+        body.insert(r.randrange(len(body) + 1), f"{r.choice(NAMES)} = [{r.randrange(5)}, 'edited']")
+    elif how == "value":
+        start = next(body for _, body in then if any(s.startswith("a = ") for s in body))
+        name = r.choice(NAMES)
+        place = next(i for i, s in enumerate(start) if s.startswith(f"{name} = "))
+        start[place] = start[place][:4] + "[7, 'edited']"
+    elif how == "move" and len(body) > 1:
+        body.reverse()
+    elif how == "comment":
+        body.insert(0, "# a comment")
+    elif how in ("setup", "parameter"):
+        then[0][1][0] = "base = 5"
+    given = {"base": 5} if how == "parameter" else {}
+    files: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    if how == "file":
+        files = {"given.dat": "old"}, {"given.dat": "new"}
+    return Edited(cells_of(first), cells_of(then), files, given)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from .campaign import cells_of, show
+from .campaign import show
 from .inprocess import verdict
 from .process import quick
-from .programs import program
+from .programs import cells_of, program
 
 SEEDS = int(os.environ.get("PARITY_SEEDS", "400"))
 SECONDS = 30.0

@@ -14,10 +14,10 @@ import pytest
 from mlops_lab.targets import Options
 
 from . import inprocess
-from .campaign import cells_of, show
+from .campaign import show
 from .inprocess import verdict
 from .process import quick
-from .programs import program
+from .programs import cells_of, program
 
 SEEDS = int(os.environ.get("PARITY_SEEDS", "250"))
 SECONDS = 30.0
