@@ -19,8 +19,8 @@ def tables(plan: Plan) -> dict[str, dict[str, Any]]:
     above = [frozenset(place[name] for name in plan.upstream([step.name])) for step in steps]
     found: list[dict[str, Any]] = [
         {"readers": {}, "writers": {}, "holders": {}, "sources": {}, "unrelated": [], "drawing": [],
-         "reads": sorted(step.reads or ()), "changes": sorted(step.writes), "draws": step.draws,
-         "cells": _cells(step.step.numbers)}
+         "reads": sorted(step.reads or ()), "binds": sorted(step.effects.binds), "changes": sorted(step.writes),
+         "draws": step.draws, "cells": _cells(step.step.numbers)}
         for step in steps
     ]  # fmt: skip
     binders: dict[str, list[int]] = {}

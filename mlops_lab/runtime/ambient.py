@@ -16,7 +16,16 @@ from typing import Any
 
 import cloudpickle
 
+from . import shown
 from .store import digest
+
+
+class InputRefused(Exception):
+    """A step needs what could not be passed on."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
 
 # Set by Jupyter, by us, or by what runs around a kernel; never the notebook's own doing.
 _FOREIGN_ENVIRONMENT = (
@@ -33,6 +42,7 @@ class State:
     get: Callable[[], Any]
     set: Callable[[Any], None]
     random: bool = False
+    lazy: bool = False  # not worth an import: set only where the step loads the module anyway
     roots: frozenset[str] = frozenset()  # modules whose import brings the state's module, without printing anything
 
 
@@ -91,13 +101,45 @@ def _set_random(state: Any) -> None:
     random.setstate(state)
 
 
+step = ""  # the name of the step at hand
+_left_open: list[tuple[int, str]] = []  # figures that earlier steps left open: number, step
+
+
+def _open_figures() -> list[tuple[int, str]]:
+    manager = sys.modules["matplotlib._pylab_helpers"].Gcf
+    return [*_left_open, *((number, step) for number in manager.figs)]
+
+
+def _expect_figures(left_open: list[tuple[int, str]]) -> None:
+    """Refuse, once pyplot is asked for a current figure that only an earlier step has. Closing all figures ends that."""
+    manager = sys.modules["matplotlib._pylab_helpers"].Gcf
+    get_active, destroy_all = manager.get_active, manager.destroy_all
+    _left_open[:] = left_open
+
+    def active() -> Any:
+        if not manager.figs and _left_open:
+            raise InputRefused(
+                f"ML206: pyplot's current figure is here one that step {_left_open[-1][1]!r} left open, and open figures can't "
+                f"be passed on. Draw on a figure in the step that makes it, pass it on in variables (fig, ax), close it there, "
+                f"or merge the two steps."
+            )
+        return get_active()
+
+    def none_left() -> None:
+        _left_open.clear()
+        destroy_all()
+
+    manager.get_active, manager.destroy_all = active, none_left
+
+
 STATES: dict[str, State] = {
     "@random": State("random", _get_random, _set_random, random=True),
     "@numpy.random": State("numpy.random", lambda: _numpy().random.get_state(legacy=True),
                            lambda s: _numpy().random.set_state(s), random=True),
     "@torch.random": State("torch", lambda: bytes(sys.modules["torch"].get_rng_state().numpy()),
                            lambda s: sys.modules["torch"].set_rng_state(
-                               sys.modules["torch"].frombuffer(bytearray(s), dtype=sys.modules["torch"].uint8)), random=True),
+                               sys.modules["torch"].frombuffer(bytearray(s), dtype=sys.modules["torch"].uint8)),
+                           random=True, lazy=True),
     "@cwd": State("os", os.getcwd, os.chdir),
     "@environ": State("os", _environment, _set_environment),
     "@sys.path": State("sys", lambda: list(sys.path), lambda p: sys.path.__setitem__(slice(None), p)),
@@ -107,6 +149,8 @@ STATES: dict[str, State] = {
                           roots=frozenset({"numpy", "pandas"})),
     "@numpy.err": State("numpy", lambda: _numpy().geterr(), lambda o: _numpy().seterr(**o),
                         roots=frozenset({"numpy", "pandas"})),
+    "@pyplot": State("matplotlib.pyplot", _open_figures, _expect_figures, lazy=True),
+    "@warnings": State("warnings", shown.get, shown.put),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ steps of which none waits for the other, directly or not. The tables come with t
     unrelated  unrelated later steps
     drawing    unrelated steps above that draw from the global random generators
     reads      names that the step is known to read
+    binds      names that the step surely binds
     changes    names that the step is known to change
     cells      the step's cells, for messages
     draws      true if the step is known to draw
@@ -71,14 +72,15 @@ def undeclared(step: str, tables: Mapping[str, Any], inputs: Mapping[str, Any], 
             continue
         together = [n for n, version in inputs.items() if before and version and version[0] == before[0]] or [name]
         known = name in tables["changes"]
-        if name.startswith("def:"):
+        if ":" in name:  # a definition or what a module holds
             # Whoever has an instance has the class: the readers of its name are not all that see it.
-            later = tables["unrelated"] if before else []
-            shown = name.rpartition("/")[2]
+            later = tables["unrelated"] if before or name.startswith("module:") else []
+            shown = name[4:].rpartition("/")[2] if name.startswith("def:") else "@" + name.partition(":")[2]
             if later:
                 found.append(_changed(step, who, shown, later))
             continue
-        stale = tables["sources"].get(name, []) if before and not known and name not in tables["reads"] else []
+        own = name in tables["reads"] or name in tables["binds"]
+        stale = tables["sources"].get(name, []) if before and not own else []
         if stale:
             text = (
                 f"ML203: {who} leaves {name!r} anew, as it shares an object with what the step works with, and step "
@@ -126,7 +128,7 @@ def _of_any(table: Mapping[str, list[str]], names: Collection[str]) -> list[str]
 
 
 def _changed(step: str, who: str, name: str, later: list[str]) -> Finding:
-    what = f"the settings of {name[1:]}" if name[0] == "@" else repr(name)
+    what = name[1:] if name[0] == "@" else repr(name)
     text = (
         f"ML203: {who} changes {what} in a way that the analysis did not see, and step {later[0]!r}, which may read "
         f"it, doesn't wait for {step!r}. "

@@ -16,6 +16,7 @@ file that its engine wrote:
     seeded     true if the state of the random generators is passed on
     modules    modules that the step's own cells import
     result     file to write to
+    dotted     chains of names in the notebook's code, of which parts may be submodules
     own_configuration  the step's configuration statements, as later steps replay them
     guard      what unrelated steps work with, where the engine's graph is fixed (see `guard.py`); else null
 """
@@ -24,28 +25,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import re
 import sys
 import time
 import types
+from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, guard
+from . import ambient, guard, modules, shown
+from .ambient import InputRefused
 from .files import OpenedFiles, file_digest
 from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
 from .store import Bundle, Store
 
 _IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
 _SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only up to this size
-
-
-class InputRefused(Exception):
-    """A step needs a value that could not be passed on."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]
 
 
 class GuardRefused(InputRefused):
@@ -72,12 +69,14 @@ class Kit:
         self.states_before: dict[str, bytes] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
         self.loading: list[str] = []
+        self.imports = modules.Watch(order["folder"], self._note_module)
 
     # -- before the cells ----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Load the inputs, remember what they look like, and write down which versions they have."""
         started = time.perf_counter()
+        ambient.step = self.order["step"]
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
         for row in ambient.STATES.values():
@@ -86,6 +85,7 @@ class Kit:
                 with contextlib.suppress(ImportError):
                     importlib.import_module(row.module)
         self.load()
+        self._import_submodules()
         self._configure()
         for name, version in self.current.items():
             if name.startswith("@") and self._applies(name):
@@ -108,19 +108,36 @@ class Kit:
         self.prelude = prelude
         self.files = files
         files.watching = True
+        self.imports.start()
+        shown.watch()
 
     def load(self) -> None:
         """Bind the variables to be read, and what the functions among them need in turn."""
         reads = self.order["reads"]
-        everything = [n for n in self.current if n[0] != "@" and not n.startswith("def:")]
+        everything = [n for n in self.current if n[0] != "@" and ":" not in n]
         # What the prelude bound may have a newer version, which the step might see or replace.
         replayed = [n for n in self.names if n in self.current]
-        self.wanted = sorted({*(everything if reads is None else reads), *replayed})
+        # Reads don't tell which modules a step's functions end up in, so what local modules hold always comes along.
+        held = [n for n in self.current if n.startswith(modules.PREFIX)]
+        self.wanted = sorted({*(everything if reads is None else reads), *replayed, *held})
         for name, value in self.names.items():
             if name not in self.current and not isinstance(value, types.ModuleType) and not _IPYTHONS_OWN.fullmatch(name):
                 self.inputs[name] = None  # bound by the prelude as long as no step above binds it
         for name in self.wanted:  # grows while functions tell what else they need
             self._load(name)
+
+    def _import_submodules(self) -> None:
+        """Import what the code names as a part of a package (`mpl.pyplot`), where a step above has brought that part in."""
+        for root, *chain in self.order["dotted"]:
+            module = self.names.get(root)
+            for attribute in chain:
+                if not isinstance(module, types.ModuleType) or not hasattr(module, "__path__"):
+                    break
+                if attribute not in vars(module):
+                    with contextlib.suppress(ImportError, AttributeError, ValueError):
+                        if importlib.util.find_spec(f"{module.__name__}.{attribute}"):
+                            importlib.import_module(f"{module.__name__}.{attribute}")
+                module = getattr(module, attribute, None)
 
     def _configure(self) -> None:
         """Run the configuration of the cells above for modules that only came in with the inputs."""
@@ -129,16 +146,15 @@ class Kit:
             pyplot = importlib.import_module("matplotlib.pyplot")
             if not pyplot.get_fignums():
                 pyplot.switch_backend(pyplot.get_backend())
-        for modules, code in self.order["configuration"]:
-            if any(module in sys.modules for module in modules):
+        for configured, code in self.order["configuration"]:
+            if any(module in sys.modules for module in configured):
                 exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
 
     def _applies(self, name: str) -> bool:
         state = ambient.STATES.get(name)
         if state is None or (state.random and not self.order["seeded"]):
             return False
-        # Importing torch takes seconds: only where the step does so anyway.
-        return state.module != "torch" or "torch" in sys.modules or "torch" in self.order["modules"]
+        return not state.lazy or state.module in sys.modules or state.module.partition(".")[0] in self.order["modules"]
 
     def _load(self, name: str) -> None:
         if name in self.inputs:
@@ -170,7 +186,9 @@ class Kit:
             if self.current.get(member, ("",))[0] == name:
                 self.origin[member] = name
                 self.inputs[member] = self.current[member]
-                if not member.startswith("def:"):
+                if member.startswith(modules.PREFIX):
+                    modules.put(member, value, self.names)
+                elif not member.startswith("def:"):
                     self.names[member] = value
         self.wanted += bundle.header.needs
         self.wanted += [n for key, names in bundle.header.bound.items() if f"def:{key}" in content for n in names]
@@ -199,19 +217,30 @@ class Kit:
         together: dict[str, list[str]] = {}
         storable = set(self._storable(self.names))
         for member, bundle in self.origin.items():
-            if member.startswith("def:") or member in storable:
+            if ":" in member or member in storable:
                 together.setdefault(bundle, []).append(member)
         for members in together.values():
             group = _ordered(members)
             for subset in {group, *((m,) for m in group)}:
                 self.before[subset] = self.store.digest_of(pack(self.space, subset))
         self._name_functions()
-        for name in self._storable(prelude):
-            if name not in self.origin:
+        self._note(self._storable(prelude))
+        self._note_module()
+
+    def _note(self, members: Iterable[str]) -> None:
+        """Digest what did not come with the inputs."""
+        for member in members:
+            if member not in self.origin:
                 try:
-                    self.before[(name,)] = self.store.digest_of(pack(self.space, [name]))
+                    self.before[(member,)] = self.store.digest_of(pack(self.space, [member]))
                 except Exception:
-                    self.before[(name,)] = f"unknown {id(self.names[name])}"
+                    self.before[(member,)] = f"unknown {id(self.space.value(member))}"
+
+    def _note_module(self, name: str = "") -> None:
+        """Digest what local modules hold: all, or the one whose body has just run."""
+        held = modules.members(self.order["folder"], name)
+        self._note(held)
+        self.inputs.update({member: None for member in held if member not in self.inputs})
 
     def _storable(self, names: Any) -> list[str]:
         keep = self.order["keep"]
@@ -251,6 +280,7 @@ class Kit:
     def end(self) -> None:
         """Store what the step bound or changed, and write the result."""
         self.files.watching = False
+        self.imports.stop()
         started = time.perf_counter()
         numpy_atoms()
         self._name_functions()
@@ -258,7 +288,8 @@ class Kit:
         refused: dict[str, str] = {}
         names = self._storable(self.names)
         packed: dict[str, Packed] = {}
-        todo = [*names, *(m for m in self.origin if m.startswith("def:"))]
+        held = modules.members(self.order["folder"])
+        todo = [*names, *held, *(m for m in self.origin if m.startswith("def:"))]
         for member in todo:  # grows by the definitions that are referred to
             if member in packed or member in refused:
                 continue
@@ -272,10 +303,10 @@ class Kit:
             self._store_group(group, packed, outputs)
         for member, reason in refused.items():
             known = self.before.get((member,), "")
-            if not known.startswith("unknown") or known != f"unknown {id(self.names.get(member))}":
+            if not known.startswith("unknown") or known != f"unknown {id(self._value(member))}":
                 outputs[member] = {"version": [f"refused:{reason}", reason], "type": self._type(member)}
         for member in self.origin:
-            if not member.startswith("def:") and member not in self.names:
+            if ":" not in member and member not in self.names:
                 outputs[member] = None
         self._store_states(outputs)
         undeclared = self._undeclared_states(outputs)
@@ -284,6 +315,8 @@ class Kit:
         folder = self.order["folder"]
         self._report(
             {
+                "inputs": self.inputs,  # with what the cells' own imports brought
+                "states": self._states_used(),
                 "outputs": outputs,
                 "files_read": {
                     p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.read | self._local_modules())
@@ -302,9 +335,15 @@ class Kit:
         if findings:
             raise GuardRefused(findings[0].message)
 
+    def _states_used(self) -> dict[str, str]:
+        """The states that the step may have seen: which warnings were shown matters only to a step that shows some."""
+        if "@warnings" in self.current or shown.any_shown():
+            return self.states
+        return {name: state for name, state in self.states.items() if name != "@warnings"}
+
     def _undeclared_states(self, outputs: dict[str, Any]) -> list[str]:
         """States that the step left otherwise than its configuration statements, run again on what it found, leave them."""
-        changed = [name for name in outputs if name in ambient.STATES and name in self.states_before]
+        changed = [name for name in outputs if name in self.states_before and name not in {"@warnings", "@pyplot"}]
         found = [name for name in outputs if name in ambient.STATES and ambient.STATES[name].random]
         others = [name for name in changed if not ambient.STATES[name].random]
         if others:
@@ -319,6 +358,14 @@ class Kit:
                 if state:
                     ambient.write(name, state[1])
         return found
+
+    def _value(self, member: str) -> Any:
+        if member.startswith("def:"):
+            return self.space.objects.get(member[4:])
+        try:
+            return self.space.value(member)
+        except (AttributeError, KeyError):
+            return None
 
     def _store_group(self, group: tuple[str, ...], packed: dict[str, Packed], outputs: dict[str, Any]) -> None:
         single = {m: self.store.digest_of(packed[m]) for m in group}
@@ -393,10 +440,10 @@ class Kit:
 
     def _local_modules(self) -> set[str]:
         """Source files of imported modules that lie beside the notebook: they are part of what the step depends on."""
-        folder = os.path.realpath(self.order["folder"]) + os.sep
-        paths = {os.path.realpath(f) for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None))}
-        inside = {p[len(folder) :] for p in paths if p.startswith(folder) and p.endswith(".py")}
-        return {p for p in inside if "site-packages" not in p and not p.startswith(".") and "mlops_lab" not in p}
+        folder = os.path.realpath(self.order["folder"])
+        return {
+            os.path.relpath(os.path.realpath(m.__file__ or ""), folder) for m in modules.local(self.order["folder"]).values()
+        }
 
     def _metrics(self) -> dict[str, float]:
         found = {}
@@ -408,14 +455,13 @@ class Kit:
         return found
 
     def _type(self, member: str) -> str:
-        value = self.space.objects.get(member[4:]) if member.startswith("def:") else self.names.get(member)
-        kind = type(value)
+        kind = type(self._value(member))
         return kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
 
     def _refusal(self, member: str, error: Exception) -> str:
         cell = self.order.get("bound_in", {}).get(member)
         where = f"step {self.order['step']!r}" + (f", cell {cell}" if cell else "")
-        name = member[4:].rpartition("/")[2] if member.startswith("def:") else member
+        name = member.partition(":")[2].rpartition("/")[2] if ":" in member else member
         reason = str(error) or type(error).__name__
         return (
             f"ML201: the variable {name!r} ({self._type(member)}, from {where}) can't be passed to another step: {reason}. "

@@ -32,7 +32,8 @@ def value(name: str, current: dict[str, list[str]], store: str) -> Any:
     order = {
         "step": "",
         "store": store,
-        "current": current,
+        "folder": "",
+        "current": {n: v for n, v in current.items() if not n.startswith("module:")},  # their modules are not here
         "reads": [name],
         "keep": [],
         "imports": {},

@@ -139,6 +139,7 @@ class _Engine:
             message = str(error)
         finally:
             self._stop_all("cancelled")
+            self.executor.close()
             self._end(status, message)
         if self.fatal is not None:
             raise RunError(message or str(self.fatal))
@@ -422,6 +423,8 @@ class _Engine:
             reason = why if self.options.cache and task.planned.step.settings.cache else "the cache is off"
         import mlops_lab.runtime.execute  # noqa: F401 - slow; here, so that the step threads don't race for it
 
+        if sum(1 for t in self.tasks if not t.result and not t.skipped) > 1:
+            self.executor.warm_up()
         task.attempts += 1
         attempt = Attempt(task.attempts, current, recipe)
         task.attempt = attempt
@@ -509,13 +512,13 @@ class _Fatal(MlopsLabError):
 
 
 def _input_versions(result: Result) -> dict[str, str]:
-    return {name: version[0] for name, version in result.inputs.items() if version and not name.startswith("def:")}
+    return {name: version[0] for name, version in result.inputs.items() if version and ":" not in name}
 
 
 def _outputs(result: Result) -> dict[str, ev.Output]:
     found = {}
     for name, output in result.outputs.items():
-        if output and not name.startswith(("def:", "@")):
+        if output and ":" not in name and name[0] != "@":
             found[name] = ev.Output(version=output["version"][0], type=output.get("type", ""), bytes=output.get("bytes", 0),
                                     preview=output.get("preview", ""))  # fmt: skip
     return found

@@ -1,0 +1,134 @@
+"""State of the modules that lie beside the notebook: what their functions change at module level passes from step to step.
+
+A module's attribute is a member of the step like a variable, called `module:NAME.ATTRIBUTE` (or `module:NAME.CLASS.ATTRIBUTE`),
+so that it shares its bundle with the variables that hold the same object. Functions and classes themselves are code, which each
+step imports; modules that are installed are left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.abc
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+PREFIX = "module:"
+_NOTHING = object()
+_CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, property, staticmethod, classmethod,
+         types.MemberDescriptorType, types.GetSetDescriptorType)  # fmt: skip
+
+
+def local(folder: str) -> dict[str, types.ModuleType]:
+    """The imported modules whose source lies in a folder, hidden and installed ones left out."""
+    base = os.path.realpath(folder) + os.sep
+    found = {}
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None) or ""
+        if not path.startswith((base, folder)):  # before anything slow: there are thousands of modules
+            continue
+        path = os.path.realpath(path)
+        inside = path[len(base) :] if path.startswith(base) and path.endswith(".py") else ""
+        if inside and "site-packages" not in inside and not inside.startswith(".") and "mlops_lab" not in inside:
+            found[name] = module
+    return found
+
+
+def members(folder: str, only: str = "") -> dict[str, Any]:
+    """Member -> value, for the data at the top level of local modules (of all, or of one) and of their classes."""
+    found = {}
+    for name, module in local(folder).items():
+        if only and name != only:
+            continue
+        for attribute, value in _data(module):
+            found[f"{PREFIX}{name}.{attribute}"] = value
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, type) and value.__module__ == name and "." not in value.__qualname__:
+                for inner, content in _data(value):
+                    found[f"{PREFIX}{name}.{attribute}.{inner}"] = content
+    return found
+
+
+def _data(holder: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in list(vars(holder).items()):
+        if not name.startswith("__") and not isinstance(value, _CODE) and not name.startswith("_abc_"):
+            yield name, value
+
+
+def value(member: str) -> Any:
+    """The value of a member, which exists. Raises `AttributeError` if it doesn't."""
+    holder, attribute = _holder(member)
+    return getattr(holder, attribute)
+
+
+def put(member: str, new: Any, names: dict[str, Any]) -> None:
+    """Give a member its value; its module is imported if need be. What held the old object now holds the new one.
+
+    `names` is the namespace of the notebook: `from helper import TABLE` binds the module's object there.
+    """
+    holder, attribute = _holder(member)
+    old = vars(holder).get(attribute, _NOTHING)
+    setattr(holder, attribute, new)
+    if isinstance(old, (int, float, complex, str, bytes, type(None))):
+        return
+    for space in (names, *(vars(m) for m in list(sys.modules.values()) if _beside(m, holder))):
+        for name, known in list(space.items()):
+            if known is old:
+                space[name] = new
+
+
+def _beside(module: Any, holder: Any) -> bool:
+    home = getattr(sys.modules.get(getattr(holder, "__module__", "") or holder.__name__), "__file__", None) or ""
+    path = getattr(module, "__file__", None) or ""
+    return bool(home) and os.path.dirname(path).startswith(os.path.dirname(home))
+
+
+def _holder(member: str) -> tuple[Any, str]:
+    """The module or class that has the attribute, and the attribute's name."""
+    parts = member[len(PREFIX) :].split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            holder: Any = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:-1]:
+            holder = getattr(holder, part)
+        return holder, parts[-1]
+    raise AttributeError(member)
+
+
+class Watch(importlib.abc.MetaPathFinder):
+    """Calls `imported(name)` right after the body of a local module has run, while it is active."""
+
+    def __init__(self, folder: str, imported: Callable[[str], None]) -> None:
+        self.base = os.path.realpath(folder) + os.sep
+        self.imported = imported
+
+    def start(self) -> None:
+        sys.meta_path[:] = [self, *(finder for finder in sys.meta_path if not isinstance(finder, Watch))]
+
+    def stop(self) -> None:
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The spec that the other finders give, its loader made to tell when it is done."""
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target) if finder is not self else None
+            if spec is None:
+                continue
+            if os.path.realpath(spec.origin or "").startswith(self.base) and hasattr(spec.loader, "exec_module"):
+                loader: Any = spec.loader
+                loader.exec_module = self._telling(loader.exec_module)
+            return spec
+        return None
+
+    def _telling(self, execute: Callable[[types.ModuleType], None]) -> Callable[[types.ModuleType], None]:
+        def exec_module(module: types.ModuleType) -> None:
+            execute(module)
+            self.imported(module.__name__)
+
+        return exec_module
