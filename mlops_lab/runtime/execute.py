@@ -54,16 +54,18 @@ class StepEngine(NBClientEngine):  # type: ignore[misc]
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, start_timeout: int = 60, report: Report | None = None,
-                                 kernel_arguments: dict[str, Any] | None = None, **kwargs: Any) -> None:  # fmt: skip
+                                 kernel_arguments: dict[str, Any] | None = None, provisioner: str = "",
+                                 **kwargs: Any) -> None:  # fmt: skip
         with tempfile.TemporaryDirectory(prefix="mlops-") as sockets:
-            client = _Client(nb_man, report, sockets, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name)
+            client = _Client(nb_man, report, sockets, provisioner, timeout=None, startup_timeout=start_timeout,
+                             kernel_name=kernel_name)  # fmt: skip
             client.execute(**(kernel_arguments or {}))
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
-    def __init__(self, nb_man: Any, report: Report | None, sockets: str, **kwargs: Any) -> None:
+    def __init__(self, nb_man: Any, report: Report | None, sockets: str, provisioner: str, **kwargs: Any) -> None:
         super().__init__(nb_man, **kwargs)
-        self.sockets = sockets
+        self.sockets, self.provisioner = sockets, provisioner
         self.report: Report = report or (lambda kind, **fields: None)
         self.visible = [c for c in nb_man.nb.cells if c.cell_type == "code" and not is_hidden(c)]
 
@@ -74,6 +76,9 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         if os.name == "posix":
             manager.transport = "ipc"
             manager.ip = os.path.join(self.sockets, "k")
+        if self.provisioner:
+            metadata = {**manager.kernel_spec.metadata, "kernel_provisioner": {"provisioner_name": self.provisioner}}
+            manager.kernel_spec.metadata = metadata
         return manager
 
     async def async_start_new_kernel(self, **kwargs: Any) -> None:
@@ -146,9 +151,10 @@ def is_hidden(cell: Any) -> bool:
 
 
 def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: str, folder: str, environment: dict[str, str],
-            report: Report, start_timeout: int = 120) -> Outcome:  # fmt: skip
+            report: Report, start_timeout: int = 120, provisioner: str = "") -> Outcome:  # fmt: skip
     """Run a step notebook; the executed one is saved to `output` at every cell, also when it fails.
 
+    `provisioner` names the Jupyter kernel provisioner to start the kernel with, if not the one of its specification.
     Raises `NoSuchKernel` when the kernel isn't installed, and `OSError` when the output can't be written.
     """
     papermill_engines.register(ENGINE, StepEngine)
@@ -164,6 +170,7 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
             progress_bar=False,
             start_timeout=start_timeout,
             report=report,
+            provisioner=provisioner,
             kernel_arguments={
                 "cwd": folder,
                 "env": {**os.environ, **environment},

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,10 @@ from mlops_lab.targets import Options
 
 if TYPE_CHECKING:
     from mlops_lab.tracking import Tracker
+    from mlops_lab.warm import WarmParent
 
 _RUNTIME = Path(__file__).parent.parent / "runtime"
+_WARM_SECONDS = 120.0  # a kernel of its own is started where the warm parent takes longer
 _EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
 
 
@@ -55,8 +58,20 @@ class Executor:
         self.pipeline = plan.pipeline
         self.notebook = plan.pipeline.notebook
         self.tracker: Tracker | None = None
+        self.warm: WarmParent | None = None
         self.guards: Mapping[str, dict[str, Any]] = guard.tables(plan) if options.fixed_graph else {}
         logging.getLogger("papermill").setLevel(logging.ERROR)
+
+    def warm_up(self) -> None:
+        """Begin to make the notebook's imports once for all kernels that will be started, where that can be done."""
+        from mlops_lab.warm import parent_for
+
+        self.warm = self.warm or parent_for(self.notebook, self.python)
+
+    def close(self) -> None:
+        """Let go of what was started for the kernels."""
+        if self.warm:
+            self.warm.close()
 
     def recipe(self, planned: StepPlan) -> Recipe:
         """All that the step's result will depend on, besides the versions of its inputs."""
@@ -108,6 +123,7 @@ class Executor:
         import nbformat
 
         from mlops_lab.runtime.execute import execute, kill
+        from mlops_lab.warm import PROVISIONER, SOCKET
 
         executed = self.executed(planned, attempt)
         folder = executed.parent
@@ -132,14 +148,20 @@ class Executor:
                     ev.CellOutput(step=planned.name, attempt=attempt.number, cell=fields["cell"], output=_cut(fields["output"]))
                 )
 
+        environment = self._environment(planned, attempt, order_path)
+        # What a step has in its environment may matter to an import, which a forked kernel has made already.
+        warm = self.warm if self.warm and not planned.step.settings.env and self.warm.wait(_WARM_SECONDS) else None
+        if warm:
+            environment[SOCKET] = warm.socket
         outcome = execute(
             str(source),
             str(executed),
             parameters=stepnb.injected(self.pipeline, planned, self.options.parameters),
             kernel=self.notebook.kernel_name,
             folder=str(self.notebook.folder),
-            environment=self._environment(planned, attempt, order_path),
+            environment=environment,
             report=report,
+            provisioner=PROVISIONER if warm else "",
         )
         kill(attempt.process)  # what the step's cells started in the background ends with it
         written = folder / "result.json"
@@ -191,6 +213,7 @@ class Executor:
             "configuration": planned.configuration,
             "seeded": self.plan.seeded,
             "modules": sorted(imported_roots(cell.tree for cell in planned.step.cells)),
+            "dotted": _dotted(cell.tree for cell in notebook.cells if cell.in_pipeline),
             "bound_in": dict(planned.bound_in),
             "metrics": sorted(metrics),
             "result": str(self.executed(planned, attempt).with_name("result.json")),
@@ -261,6 +284,23 @@ def _cut(output: dict[str, Any]) -> dict[str, Any]:
             else:
                 texts[key] = value[:_EVENT_TEXT] + f"\n[{len(value) - _EVENT_TEXT} characters cut; see the executed notebook]"
     return dict(output)
+
+
+def _dotted(trees: Iterable[ast.AST]) -> list[list[str]]:
+    """The chains of names in some code, such as `matplotlib.pyplot.show`: some of their parts may be modules."""
+    found = set()
+    inner = set()
+    for tree in trees:
+        for node in ast.walk(tree):
+            chain: list[str] = []
+            part = node
+            while isinstance(part, ast.Attribute):
+                chain.append(part.attr)
+                inner.add(id(part.value))
+                part = part.value
+            if chain and isinstance(part, ast.Name) and id(node) not in inner:
+                found.add((part.id, *reversed(chain)))
+    return sorted(map(list, found))
 
 
 def _names(cell: Any) -> set[str]:
