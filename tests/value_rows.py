@@ -20,7 +20,9 @@ class Row:
     portrait: bool = True
 
 
-def row(name: str, code: str, shows: str = "", *, needs: str = "", names: str = "x", refused: str = "", portrait: bool = True) -> Row:
+def row(
+    name: str, code: str, shows: str = "", *, needs: str = "", names: str = "x", refused: str = "", portrait: bool = True
+) -> Row:
     return Row(name, code, shows, needs, tuple(names.split()), refused, portrait)
 
 
@@ -30,23 +32,69 @@ def with_(first: str, needs: str, *rows: Row) -> list[Row]:
 
 PLAIN = [
     row("numbers", "x = [2**64, -2**63 - 1, 10**400, True, -0.0, float('inf'), complex(-0.0, 1), 1e-320]"),
-    row("payloads of NaN", "import struct\nx = [struct.unpack('>d', bytes.fromhex(h))[0] for h in ('7ff8000000000001', 'fff8000000000000')]",
-        "[struct.pack('>d', v).hex() for v in x]".replace("struct.", "__import__('struct').")),
+    row(
+        "payloads of NaN",
+        "import struct\nx = [struct.unpack('>d', bytes.fromhex(h))[0] for h in ('7ff8000000000001', 'fff8000000000000')]",
+        "[struct.pack('>d', v).hex() for v in x]".replace("struct.", "__import__('struct')."),
+    ),
     row("strings", "x = ['\\ud800', 'a\\udfffb', '\\x00', '🙂', b'\\xff', bytearray(b'ab'), b'1' * 10_000]"),
-    row("recursive structures", "l = [1]; l.append(l); d = {}; d['me'] = d; t = ([],); t[0].append(t)\nclass N: pass\nn = N(); n.n = n; x = [l, d, t, n]",
-        "x[0][1] is x[0], x[1]['me'] is x[1], x[2][0][0] is x[2], x[3].n is x[3]"),
-    row("nested shared references", "l = [1]; d = {'l': l}; x = {'a': [l, d], 'b': (l, d), 'c': d}", "x['a'][0] is x['b'][0] is x['c']['l']"),
-    row("dict order and keys", "x = {float('nan'): 1, (1, (2,)): 2, frozenset([1]): 3, b'a': 4, None: 5, 'z': 6}; x['z'] = 7; del x[None]; x[None] = 8"),
-    row("ranges, slices, constants", "x = [range(0, 10, 3), slice(1, None, 2), ..., NotImplemented, None]", "x[2] is ..., x[3] is NotImplemented"),
-    row("collections", "from collections import *\nx = [OrderedDict(b=1, a=2), Counter('aab'), deque([1, 2], maxlen=2), defaultdict(list, k=[1]), ChainMap({'a': 1}, {'b': 2})]\nx[0].move_to_end('b')",
-        "x[3]['new'], x[2].maxlen, list(x[0])"),
-    row("itertools", "import itertools, warnings\nx = [itertools.count(3, 2), itertools.cycle('ab')]\nnext(x[0]); next(x[1])", "[next(v) for v in x], [next(v) for v in x]", portrait=False),
-    row("iterators with a state", "i = iter([1, 2, 3]); next(i); x = [i, iter(range(3)), enumerate('ab', 5), reversed([1, 2])]", "[list(v) for v in x]", portrait=False),
-    row("dates and zones", "from datetime import *; from zoneinfo import ZoneInfo\nx = [datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo('Europe/Berlin')), timezone(timedelta(hours=2), 'X'), timezone.utc, date.max, time(1, 2, fold=1), timedelta(days=-1, microseconds=1)]",
-        "x[0].utcoffset(), x[2] is __import__('datetime').timezone.utc, x[0].fold"),
-    row("decimals and fractions", "from decimal import *; from fractions import Fraction\nx = [Decimal('1.10'), Decimal('NaN'), Decimal('-0'), Fraction(1, 3), Context(prec=5, rounding=ROUND_UP)]", "repr(x)"),
-    row("paths, patterns, addresses", "import pathlib, re, ipaddress, uuid\nx = [pathlib.Path('a/b'), pathlib.PureWindowsPath('a'), re.compile('a(?P<n>b)', re.I), ipaddress.ip_network('10.0.0.0/8'), uuid.UUID(int=5, is_safe=uuid.SafeUUID.safe)]", "repr(x), x[4].is_safe"),
-    row("files in memory", "import io\ns = io.StringIO('abc\\ndef'); s.read(1); b = io.BytesIO(b'xyz'); b.seek(2); x = [s, b]", "x[0].tell(), x[0].read(), x[1].tell(), x[1].read()", portrait=False),
+    row(
+        "recursive structures",
+        "l = [1]; l.append(l); d = {}; d['me'] = d; t = ([],); t[0].append(t)\nclass N: pass\nn = N(); n.n = n; x = [l, d, t, n]",
+        "x[0][1] is x[0], x[1]['me'] is x[1], x[2][0][0] is x[2], x[3].n is x[3]",
+    ),
+    row(
+        "nested shared references",
+        "l = [1]; d = {'l': l}; x = {'a': [l, d], 'b': (l, d), 'c': d}",
+        "x['a'][0] is x['b'][0] is x['c']['l']",
+    ),
+    row(
+        "dict order and keys",
+        "x = {float('nan'): 1, (1, (2,)): 2, frozenset([1]): 3, b'a': 4, None: 5, 'z': 6}; x['z'] = 7; del x[None]; x[None] = 8",
+    ),
+    row(
+        "ranges, slices, constants",
+        "x = [range(0, 10, 3), slice(1, None, 2), ..., NotImplemented, None]",
+        "x[2] is ..., x[3] is NotImplemented",
+    ),
+    row(
+        "collections",
+        "from collections import *\nx = [OrderedDict(b=1, a=2), Counter('aab'), deque([1, 2], maxlen=2), defaultdict(list, k=[1]), ChainMap({'a': 1}, {'b': 2})]\nx[0].move_to_end('b')",
+        "x[3]['new'], x[2].maxlen, list(x[0])",
+    ),
+    row(
+        "itertools",
+        "import itertools, warnings\nx = [itertools.count(3, 2), itertools.cycle('ab')]\nnext(x[0]); next(x[1])",
+        "[next(v) for v in x], [next(v) for v in x]",
+        portrait=False,
+    ),
+    row(
+        "iterators with a state",
+        "i = iter([1, 2, 3]); next(i); x = [i, iter(range(3)), enumerate('ab', 5), reversed([1, 2])]",
+        "[list(v) for v in x]",
+        portrait=False,
+    ),
+    row(
+        "dates and zones",
+        "from datetime import *; from zoneinfo import ZoneInfo\nx = [datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo('Europe/Berlin')), timezone(timedelta(hours=2), 'X'), timezone.utc, date.max, time(1, 2, fold=1), timedelta(days=-1, microseconds=1)]",
+        "x[0].utcoffset(), x[2] is __import__('datetime').timezone.utc, x[0].fold",
+    ),
+    row(
+        "decimals and fractions",
+        "from decimal import *; from fractions import Fraction\nx = [Decimal('1.10'), Decimal('NaN'), Decimal('-0'), Fraction(1, 3), Context(prec=5, rounding=ROUND_UP)]",
+        "repr(x)",
+    ),
+    row(
+        "paths, patterns, addresses",
+        "import pathlib, re, ipaddress, uuid\nx = [pathlib.Path('a/b'), pathlib.PureWindowsPath('a'), re.compile('a(?P<n>b)', re.I), ipaddress.ip_network('10.0.0.0/8'), uuid.UUID(int=5, is_safe=uuid.SafeUUID.safe)]",
+        "repr(x), x[4].is_safe",
+    ),
+    row(
+        "files in memory",
+        "import io\ns = io.StringIO('abc\\ndef'); s.read(1); b = io.BytesIO(b'xyz'); b.seek(2); x = [s, b]",
+        "x[0].tell(), x[0].read(), x[1].tell(), x[1].read()",
+        portrait=False,
+    ),
     row("simple namespaces", "import types\nx = types.SimpleNamespace(b=[1], a=2)", "x"),
     row("array.array", "import array\nx = [array.array('d', [1.5, -0.0]), array.array('b', range(100))]", "x"),
     row("memoryviews are refused", "x = memoryview(b'abc')", refused="memory of another"),
@@ -59,48 +107,177 @@ PLAIN = [
 SETS = [
     row("sets", "x = [{1, 2, 'a', None}, frozenset({(1, 2)}), set(), frozenset()]"),
     row("a set with collisions", "x = {8, 0, 16, 3}; x.discard(8)", "list(x)"),
-    row("a set that shrank", "x = set(range(100))\nfor i in range(97): x.discard(i)", "list(x), [x.add(str(i)) for i in range(20)], list(x)"),
+    row(
+        "a set that shrank",
+        "x = set(range(100))\nfor i in range(97): x.discard(i)",
+        "list(x), [x.add(str(i)) for i in range(20)], list(x)",
+    ),
     row("an emptied set", "x = set(range(100))\nx -= set(range(100))", "[x.add(str(i)) for i in range(9)], list(x)"),
-    row("sets of strings", "x = [{str(i * 7 % 97) for i in range(n)} for n in range(80)]", "[x[40].add(str(i)) for i in range(30)], list(x[40])"),
-    row("frozensets of strings", "x = [frozenset(str(i * 7 % 97) for i in range(n)) for n in range(80)] + [frozenset({str(i) for i in range(n)}) for n in range(50)]"),
-    row("sets larger than their content", "x = [set({i: 0 for i in range(0, n * 3, 3)}) for n in range(40)] + [{str(i) for i in range(n)} | {'a'} for n in range(60)]"),
-    row("a large set with holes", "x = {str(i) for i in range(20_000)}\nfor i in range(0, 20_000, 3): x.discard(str(i))", "list(x)[:50]"),
+    row(
+        "sets of strings",
+        "x = [{str(i * 7 % 97) for i in range(n)} for n in range(80)]",
+        "[x[40].add(str(i)) for i in range(30)], list(x[40])",
+    ),
+    row(
+        "frozensets of strings",
+        "x = [frozenset(str(i * 7 % 97) for i in range(n)) for n in range(80)] + [frozenset({str(i) for i in range(n)}) for n in range(50)]",
+    ),
+    row(
+        "sets larger than their content",
+        "x = [set({i: 0 for i in range(0, n * 3, 3)}) for n in range(40)] + [{str(i) for i in range(n)} | {'a'} for n in range(60)]",
+    ),
+    row(
+        "a large set with holes",
+        "x = {str(i) for i in range(20_000)}\nfor i in range(0, 20_000, 3): x.discard(str(i))",
+        "list(x)[:50]",
+    ),
     row("one odd set, twice", "s = {8, 0, 16, 3}; s.discard(8); x = [s, {'k': s}, frozenset({'a', 'b'})]", "x[0] is x[1]['k']"),
-    row("a set that holds what holds it", "class A: pass\na = A(); a.s = {8, 0, 16, a}; a.s.discard(8); x = a", "next(v for v in x.s if v not in (0, 16)) is x, len(x.s)", portrait=False),
-    row("sets of notebook classes", "class S(set):\n    def add(self, v): raise ValueError\nclass F(frozenset): pass\ns = {8, 0, 16, 3}; s.discard(8); x = [S(s), F(s), S('abcdef')]; x[0].note = 1; x[0].discard(3)"),
+    row(
+        "a set that holds what holds it",
+        "class A: pass\na = A(); a.s = {8, 0, 16, a}; a.s.discard(8); x = a",
+        "next(v for v in x.s if v not in (0, 16)) is x, len(x.s)",
+        portrait=False,
+    ),
+    row(
+        "sets of notebook classes",
+        "class S(set):\n    def add(self, v): raise ValueError\nclass F(frozenset): pass\ns = {8, 0, 16, 3}; s.discard(8); x = [S(s), F(s), S('abcdef')]; x[0].note = 1; x[0].discard(3)",
+    ),
     row("dict views in a list", "d = {'b': 1}; x = [list(d.keys()), d.items().mapping['b']]"),
 ]
 
 FUNCTIONS = [
-    row("partial, itemgetter, builtins", "import functools, operator\ndef f(a, b=[1], *c, k: int = 2, **d) -> str:\n    'doc'\n    return a, b, c, k, d\nf.note = 'n'\nx = [f, functools.partial(f, 1, k=3), operator.itemgetter(1, 'a'), operator.attrgetter('a.b'), len, str.upper, 'abc'.upper]",
-        "x[0](1), x[1](), x[5]('a'), x[6](), str(__import__('inspect').signature(x[0])), x[2], x[3]", portrait=False),
-    row("closures that share a cell", "def make():\n    n = 0\n    def up():\n        nonlocal n; n += 1; return n\n    def get(): return n\n    return up, get\nx = make(); x[0]()", "x[0](), x[1](), x[0]() == x[1]()"),
-    row("closures in two variables", "def make():\n    n = [0]\n    def up(): n[0] += 1; return n[0]\n    def get(): return n[0]\n    return up, get\nx, y = make()", "x(), y(), x()", names="x y"),
-    row("bound, static and class methods", "class A:\n    def __init__(self): self.v = [1]\n    def m(self): return self.v\n    @classmethod\n    def c(cls): return cls.__name__\n    @staticmethod\n    def s(a): return a + 1\na = A(); x = [a.m, A.c, a.s, a]", "x[0]() is x[3].v, x[1](), x[2](1)"),
-    row("an empty lru_cache", "import functools\n@functools.lru_cache(maxsize=7, typed=True)\ndef x(a): 'doc'; return a + 1\nx.note = 1", "x(1), x(1), x.cache_info(), x.cache_parameters(), x.__doc__, x.note", portrait=False),
+    row(
+        "partial, itemgetter, builtins",
+        "import functools, operator\ndef f(a, b=[1], *c, k: int = 2, **d) -> str:\n    'doc'\n    return a, b, c, k, d\nf.note = 'n'\nx = [f, functools.partial(f, 1, k=3), operator.itemgetter(1, 'a'), operator.attrgetter('a.b'), len, str.upper, 'abc'.upper]",
+        "x[0](1), x[1](), x[5]('a'), x[6](), str(__import__('inspect').signature(x[0])), x[2], x[3]",
+        portrait=False,
+    ),
+    row(
+        "closures that share a cell",
+        "def make():\n    n = 0\n    def up():\n        nonlocal n; n += 1; return n\n    def get(): return n\n    return up, get\nx = make(); x[0]()",
+        "x[0](), x[1](), x[0]() == x[1]()",
+    ),
+    row(
+        "closures in two variables",
+        "def make():\n    n = [0]\n    def up(): n[0] += 1; return n[0]\n    def get(): return n[0]\n    return up, get\nx, y = make()",
+        "x(), y(), x()",
+        names="x y",
+    ),
+    row(
+        "bound, static and class methods",
+        "class A:\n    def __init__(self): self.v = [1]\n    def m(self): return self.v\n    @classmethod\n    def c(cls): return cls.__name__\n    @staticmethod\n    def s(a): return a + 1\na = A(); x = [a.m, A.c, a.s, a]",
+        "x[0]() is x[3].v, x[1](), x[2](1)",
+    ),
+    row(
+        "an empty lru_cache",
+        "import functools\n@functools.lru_cache(maxsize=7, typed=True)\ndef x(a): 'doc'; return a + 1\nx.note = 1",
+        "x(1), x(1), x.cache_info(), x.cache_parameters(), x.__doc__, x.note",
+        portrait=False,
+    ),
     row("a filled lru_cache is refused", "import functools\n@functools.cache\ndef x(a): return a\nx(1)", refused="lru_cache"),
-    row("cached properties", "import functools\nclass A:\n    @functools.cached_property\n    def p(self): 'doc'; return [1]\nx = [A(), A()]; x[0].p.append(2)", "x[0].p, x[1].p, x[1].__dict__, type(x[0]).__dict__['p'].attrname, type(x[0]).p.__doc__"),
-    row("singledispatch", "import functools\n@functools.singledispatch\ndef x(a): return 'any'\n@x.register\ndef _(a: int): return 'int'\n@x.register(list)\ndef _(a): return 'list'\nx.note = [1]",
-        "x(1.0), x(1), x([]), x(True), x.note, list(x.registry), x.__name__, x.__wrapped__ is x.registry[object]", portrait=False),
-    row("singledispatchmethod", "import functools\nclass A:\n    @functools.singledispatchmethod\n    def f(self, a): return 'any'\n    @f.register\n    def _(self, a: int): return 'int'\nx = A()", "x.f(1), x.f('')", portrait=False),
-    row("decorated functions", "import functools\ndef twice(f):\n    @functools.wraps(f)\n    def g(*a): return f(f(*a))\n    return g\n@twice\ndef x(a): return a * 3", "x(2), x.__name__, x.__wrapped__(1)"),
-    row("types and generic aliases", "import typing\nx = [int, list[int], typing.Optional[int], int | None, typing.Callable[[int], str], type(None), typing.TypeVar('T')]", "[repr(v) for v in x]", portrait=False),
+    row(
+        "cached properties",
+        "import functools\nclass A:\n    @functools.cached_property\n    def p(self): 'doc'; return [1]\nx = [A(), A()]; x[0].p.append(2)",
+        "x[0].p, x[1].p, x[1].__dict__, type(x[0]).__dict__['p'].attrname, type(x[0]).p.__doc__",
+    ),
+    row(
+        "singledispatch",
+        "import functools\n@functools.singledispatch\ndef x(a): return 'any'\n@x.register\ndef _(a: int): return 'int'\n@x.register(list)\ndef _(a): return 'list'\nx.note = [1]",
+        "x(1.0), x(1), x([]), x(True), x.note, list(x.registry), x.__name__, x.__wrapped__ is x.registry[object]",
+        portrait=False,
+    ),
+    row(
+        "singledispatchmethod",
+        "import functools\nclass A:\n    @functools.singledispatchmethod\n    def f(self, a): return 'any'\n    @f.register\n    def _(self, a: int): return 'int'\nx = A()",
+        "x.f(1), x.f('')",
+        portrait=False,
+    ),
+    row(
+        "decorated functions",
+        "import functools\ndef twice(f):\n    @functools.wraps(f)\n    def g(*a): return f(f(*a))\n    return g\n@twice\ndef x(a): return a * 3",
+        "x(2), x.__name__, x.__wrapped__(1)",
+    ),
+    row(
+        "types and generic aliases",
+        "import typing\nx = [int, list[int], typing.Optional[int], int | None, typing.Callable[[int], str], type(None), typing.TypeVar('T')]",
+        "[repr(v) for v in x]",
+        portrait=False,
+    ),
 ]
 
 CLASSES = [
-    row("dataclasses", "from dataclasses import *\n@dataclass(frozen=True)\nclass F:\n    a: int\n    b: tuple = ()\n@dataclass(slots=True, order=True)\nclass S:\n    a: int\n    b: list = field(default_factory=list)\nx = [F(1, (2,)), {F(1): 1}, S(1, [2])]", "x[1][type(x[0])(1)], x[2] < type(x[2])(2), hash(x[0]), fields(x[2])[1].name".replace("fields", "__import__('dataclasses').fields")),
-    row("enums and flags", "from enum import *\nclass E(Enum):\n    B = 'b'\n    A = 'a'\n    ALIAS = 'b'\nclass G(Flag):\n    X = auto()\n    Y = auto()\nclass I(IntEnum):\n    ONE = 1\nclass T(StrEnum):\n    K = auto()\nx = [E.A, E.ALIAS, G.X | G.Y, I.ONE, T.K, E]",
-        "repr(x), x[1] is x[5].B, list(x[5]), x[5]['ALIAS'].name, x[2] & type(x[2]).X, x[3] + 1, x[4] + 's'", portrait=False),
-    row("named tuples", "from collections import namedtuple; from typing import NamedTuple\nN = namedtuple('N', 'a b', defaults=[2])\nclass T(NamedTuple):\n    a: int = 1\n    def d(self): return self.a * 2\nx = [N(1), T(3)]", "repr(x), x[0]._fields, x[1].d(), x[0]._replace(a=5)", portrait=False),
-    row("slots", "class A:\n    __slots__ = ('a', '__weakref__')\nclass B(A):\n    __slots__ = ('b', '__dict__')\nx = B(); x.a = [1]; x.b = x.a; x.c = 3", "x.a is x.b, x.c, hasattr(x, 'd')"),
-    row("keys with a hash of their own", "class K:\n    def __init__(self, v): self.v = v\n    def __hash__(self): return self.v % 3\n    def __eq__(self, o): return self.v == o.v\nx = {K(i): i for i in (5, 2, 8)}", "x[type(next(iter(x)))(2)], list(x.values())"),
-    row("ways of its own to be pickled", "class R:\n    def __init__(self, v): self.v = v\n    def __reduce__(self): return R, (self.v,)\nclass G:\n    def __init__(self): self.a, self.t = 1, 'gone'\n    def __getstate__(self): return {'a': self.a}\n    def __setstate__(self, s): self.__dict__.update(s, t='new')\nx = [R([1]), G()]", "x[0].v, x[1].a", names="x R", portrait=False),
-    row("descriptors and properties", "class D:\n    def __set_name__(self, o, n): self.n = n\n    def __get__(self, i, o=None): return self if i is None else i.__dict__.get(self.n, 'unset')\n    def __set__(self, i, v): i.__dict__[self.n] = v\nclass A:\n    d = D()\n    @property\n    def p(self): return self.d\nx = [A(), A()]; x[0].d = 5", "x[0].p, x[1].d, type(x[0]).d.n"),
-    row("exceptions", "class E(ValueError):\n    def __init__(self, a, b): super().__init__(a); self.b = b\nk = KeyError('a'); k.add_note('note')\nx = [k, ValueError(1, 2), OSError(2, 'No', 'f'), ExceptionGroup('g', [k])]", "x[3].exceptions[0] is x[0], x[2].filename"),
-    row("exceptions with a traceback", "def f(a):\n    return 1 / a\ntry:\n    try: f(0)\n    except ZeroDivisionError as e: raise KeyError('k') from e\nexcept KeyError as e: x = e\ntry: {}['z']\nexcept KeyError as e: y = e", "x.__cause__.__class__, x.__context__ is x.__cause__, x.__suppress_context__", names="x y"),
-    row("random generators", "import random\nx = random.Random(5); x.random(); x.gauss(0, 1)", "x.random(), x.gauss(0, 1)", portrait=False),
-    row("pydantic models", "from pydantic import BaseModel, Field, PrivateAttr\nclass M(BaseModel):\n    a: int = Field(gt=0)\n    b: list[int] = []\n    _p: int = PrivateAttr(default=3)\nx = M(a=1, b=[2]); x._p = 4", "x, x._p, x.model_fields_set, type(x).model_validate({'a': 5}).a, x.model_dump_json()", needs="pydantic", portrait=False),
-    row("attrs classes", "import attr\n@attr.s(auto_attribs=True, slots=True)\nclass A:\n    a: int\n    b: list = attr.Factory(list)\n@attr.define(frozen=True)\nclass B:\n    c: int\nx = [A(1), B(2)]; x[0].b.append(3)", "x, hash(x[1])", needs="attr", portrait=False),
+    row(
+        "dataclasses",
+        "from dataclasses import *\n@dataclass(frozen=True)\nclass F:\n    a: int\n    b: tuple = ()\n@dataclass(slots=True, order=True)\nclass S:\n    a: int\n    b: list = field(default_factory=list)\nx = [F(1, (2,)), {F(1): 1}, S(1, [2])]",
+        "x[1][type(x[0])(1)], x[2] < type(x[2])(2), hash(x[0]), fields(x[2])[1].name".replace(
+            "fields", "__import__('dataclasses').fields"
+        ),
+    ),
+    row(
+        "enums and flags",
+        "from enum import *\nclass E(Enum):\n    B = 'b'\n    A = 'a'\n    ALIAS = 'b'\nclass G(Flag):\n    X = auto()\n    Y = auto()\nclass I(IntEnum):\n    ONE = 1\nclass T(StrEnum):\n    K = auto()\nx = [E.A, E.ALIAS, G.X | G.Y, I.ONE, T.K, E]",
+        "repr(x), x[1] is x[5].B, list(x[5]), x[5]['ALIAS'].name, x[2] & type(x[2]).X, x[3] + 1, x[4] + 's'",
+        portrait=False,
+    ),
+    row(
+        "named tuples",
+        "from collections import namedtuple; from typing import NamedTuple\nN = namedtuple('N', 'a b', defaults=[2])\nclass T(NamedTuple):\n    a: int = 1\n    def d(self): return self.a * 2\nx = [N(1), T(3)]",
+        "repr(x), x[0]._fields, x[1].d(), x[0]._replace(a=5)",
+        portrait=False,
+    ),
+    row(
+        "slots",
+        "class A:\n    __slots__ = ('a', '__weakref__')\nclass B(A):\n    __slots__ = ('b', '__dict__')\nx = B(); x.a = [1]; x.b = x.a; x.c = 3",
+        "x.a is x.b, x.c, hasattr(x, 'd')",
+    ),
+    row(
+        "keys with a hash of their own",
+        "class K:\n    def __init__(self, v): self.v = v\n    def __hash__(self): return self.v % 3\n    def __eq__(self, o): return self.v == o.v\nx = {K(i): i for i in (5, 2, 8)}",
+        "x[type(next(iter(x)))(2)], list(x.values())",
+    ),
+    row(
+        "ways of its own to be pickled",
+        "class R:\n    def __init__(self, v): self.v = v\n    def __reduce__(self): return R, (self.v,)\nclass G:\n    def __init__(self): self.a, self.t = 1, 'gone'\n    def __getstate__(self): return {'a': self.a}\n    def __setstate__(self, s): self.__dict__.update(s, t='new')\nx = [R([1]), G()]",
+        "x[0].v, x[1].a",
+        names="x R",
+        portrait=False,
+    ),
+    row(
+        "descriptors and properties",
+        "class D:\n    def __set_name__(self, o, n): self.n = n\n    def __get__(self, i, o=None): return self if i is None else i.__dict__.get(self.n, 'unset')\n    def __set__(self, i, v): i.__dict__[self.n] = v\nclass A:\n    d = D()\n    @property\n    def p(self): return self.d\nx = [A(), A()]; x[0].d = 5",
+        "x[0].p, x[1].d, type(x[0]).d.n",
+    ),
+    row(
+        "exceptions",
+        "class E(ValueError):\n    def __init__(self, a, b): super().__init__(a); self.b = b\nk = KeyError('a'); k.add_note('note')\nx = [k, ValueError(1, 2), OSError(2, 'No', 'f'), ExceptionGroup('g', [k])]",
+        "x[3].exceptions[0] is x[0], x[2].filename",
+    ),
+    row(
+        "exceptions with a traceback",
+        "def f(a):\n    return 1 / a\ntry:\n    try: f(0)\n    except ZeroDivisionError as e: raise KeyError('k') from e\nexcept KeyError as e: x = e\ntry: {}['z']\nexcept KeyError as e: y = e",
+        "x.__cause__.__class__, x.__context__ is x.__cause__, x.__suppress_context__",
+        names="x y",
+    ),
+    row(
+        "random generators",
+        "import random\nx = random.Random(5); x.random(); x.gauss(0, 1)",
+        "x.random(), x.gauss(0, 1)",
+        portrait=False,
+    ),
+    row(
+        "pydantic models",
+        "from pydantic import BaseModel, Field, PrivateAttr\nclass M(BaseModel):\n    a: int = Field(gt=0)\n    b: list[int] = []\n    _p: int = PrivateAttr(default=3)\nx = M(a=1, b=[2]); x._p = 4",
+        "x, x._p, x.model_fields_set, type(x).model_validate({'a': 5}).a, x.model_dump_json()",
+        needs="pydantic",
+        portrait=False,
+    ),
+    row(
+        "attrs classes",
+        "import attr\n@attr.s(auto_attribs=True, slots=True)\nclass A:\n    a: int\n    b: list = attr.Factory(list)\n@attr.define(frozen=True)\nclass B:\n    c: int\nx = [A(1), B(2)]; x[0].b.append(3)",
+        "x, hash(x[1])",
+        needs="attr",
+        portrait=False,
+    ),
 ]
 
 NUMPY = with_(
@@ -162,42 +339,150 @@ PANDAS = with_(
 
 LIBRARIES = [
     *with_(
-        "import polars as pl", "polars",
-        row("polars", "x = [pl.DataFrame({'a': [1, None], 'b': ['x', 'y'], 'c': [[1], []]}), pl.Series('s', ['u', 'v', 'u'], dtype=pl.Categorical), pl.DataFrame({'a': [1, 2]}).lazy().filter(pl.col('a') > 1), pl.col('a') + 1, pl.Series('e', ['lo'], dtype=pl.Enum(['hi', 'lo']))]", "x[0].schema, x[2].collect(), x[1].to_list(), str(x[3]), x[4].dtype"),
+        "import polars as pl",
+        "polars",
+        row(
+            "polars",
+            "x = [pl.DataFrame({'a': [1, None], 'b': ['x', 'y'], 'c': [[1], []]}), pl.Series('s', ['u', 'v', 'u'], dtype=pl.Categorical), pl.DataFrame({'a': [1, 2]}).lazy().filter(pl.col('a') > 1), pl.col('a') + 1, pl.Series('e', ['lo'], dtype=pl.Enum(['hi', 'lo']))]",
+            "x[0].schema, x[2].collect(), x[1].to_list(), str(x[3]), x[4].dtype",
+        ),
     ),
     *with_(
-        "import numpy as np\nimport pyarrow as pa", "pyarrow",
-        row("Arrow tables", "x = pa.table({'a': [1, None], 'd': pa.array(['x', 'x']).dictionary_encode()}, metadata={'k': 'v'}); x = [x, x.slice(1), x['a'], x.schema, pa.chunked_array([[1], [2]]), pa.scalar(5), pa.record_batch({'a': [1]})]", "x[0].schema.metadata, [str(v) for v in x], x[4].num_chunks"),
+        "import numpy as np\nimport pyarrow as pa",
+        "pyarrow",
+        row(
+            "Arrow tables",
+            "x = pa.table({'a': [1, None], 'd': pa.array(['x', 'x']).dictionary_encode()}, metadata={'k': 'v'}); x = [x, x.slice(1), x['a'], x.schema, pa.chunked_array([[1], [2]]), pa.scalar(5), pa.record_batch({'a': [1]})]",
+            "x[0].schema.metadata, [str(v) for v in x], x[4].num_chunks",
+        ),
         row("an array that Arrow shows", "y = np.arange(1000.0); x = pa.array(y)", "(y.fill(3.0), x[5].as_py())", names="x y"),
-        row("slices of a large table", "t = pa.table({'a': np.arange(100_000)}); x = [t, t.slice(10, 5), t['a']]", "x[1].to_pydict(), x[0].num_rows"),
-        row("Arrow datasets", "import pyarrow.dataset as ds\nx = ds.dataset(pa.table({'a': [1, 2]}))", "x.to_table().to_pydict()", portrait=False, refused="x"),
+        row(
+            "slices of a large table",
+            "t = pa.table({'a': np.arange(100_000)}); x = [t, t.slice(10, 5), t['a']]",
+            "x[1].to_pydict(), x[0].num_rows",
+        ),
+        row(
+            "Arrow datasets",
+            "import pyarrow.dataset as ds\nx = ds.dataset(pa.table({'a': [1, 2]}))",
+            "x.to_table().to_pydict()",
+            portrait=False,
+            refused="x",
+        ),
     ),
     *with_(
-        "import numpy as np\nimport scipy.sparse as sp", "scipy",
-        row("sparse matrices and arrays", "m = sp.random(5, 6, 0.3, random_state=0); x = [kind(m) for kind in (sp.csr_matrix, sp.csc_matrix, sp.coo_matrix, sp.bsr_matrix, sp.dia_matrix, sp.lil_matrix, sp.dok_matrix, sp.csr_array, sp.csc_array, sp.coo_array, sp.bsr_array, sp.dia_array, sp.lil_array, sp.dok_array)]", "[(type(v).__name__, v.toarray().tolist(), v.format, v.dtype) for v in x]"),
-        row("sparse matrices of one data", "x = sp.csr_matrix(np.eye(200)); y = x.T", "(x.data.fill(2.0), y.toarray().sum())", names="x y"),
-        row("distributions, splines, trees", "import scipy.stats, scipy.interpolate, scipy.spatial\nx = [scipy.stats.norm(1, 2), scipy.interpolate.CubicSpline([0, 1, 2], [1, 3, 2]), scipy.spatial.cKDTree(np.arange(10.0).reshape(5, 2)), scipy.spatial.transform.Rotation.from_euler('x', 1.0)]", "x[0].cdf(0.5), x[1](0.5), x[2].query([1.0, 2]), x[3].as_quat().tolist()", portrait=False),
+        "import numpy as np\nimport scipy.sparse as sp",
+        "scipy",
+        row(
+            "sparse matrices and arrays",
+            "m = sp.random(5, 6, 0.3, random_state=0); x = [kind(m) for kind in (sp.csr_matrix, sp.csc_matrix, sp.coo_matrix, sp.bsr_matrix, sp.dia_matrix, sp.lil_matrix, sp.dok_matrix, sp.csr_array, sp.csc_array, sp.coo_array, sp.bsr_array, sp.dia_array, sp.lil_array, sp.dok_array)]",
+            "[(type(v).__name__, v.toarray().tolist(), v.format, v.dtype) for v in x]",
+        ),
+        row(
+            "sparse matrices of one data",
+            "x = sp.csr_matrix(np.eye(200)); y = x.T",
+            "(x.data.fill(2.0), y.toarray().sum())",
+            names="x y",
+        ),
+        row(
+            "distributions, splines, trees",
+            "import scipy.stats, scipy.interpolate, scipy.spatial\nx = [scipy.stats.norm(1, 2), scipy.interpolate.CubicSpline([0, 1, 2], [1, 3, 2]), scipy.spatial.cKDTree(np.arange(10.0).reshape(5, 2)), scipy.spatial.transform.Rotation.from_euler('x', 1.0)]",
+            "x[0].cdf(0.5), x[1](0.5), x[2].query([1.0, 2]), x[3].as_quat().tolist()",
+            portrait=False,
+        ),
     ),
     *with_(
-        "import warnings; warnings.simplefilter('ignore')\nimport numpy as np\nX = np.random.default_rng(0).random((40, 3)); Y = (X[:, 0] > 0.5).astype(int)", "sklearn",
-        row("scikit-learn pipelines", "from sklearn.pipeline import make_pipeline; from sklearn.preprocessing import *; from sklearn.ensemble import *; from sklearn.compose import *\nx = make_pipeline(ColumnTransformer([('s', StandardScaler(), [0, 1])]), FunctionTransformer(np.abs), RandomForestClassifier(3, random_state=0)).fit(X, Y)", "x.predict_proba(np.ones((2, 3))).tolist(), str(x), x[-1].estimators_[0].tree_.node_count"),
-        row("search results", "from sklearn.model_selection import GridSearchCV, KFold; from sklearn.svm import SVC\nx = GridSearchCV(SVC(probability=False), {'C': [1, 10]}, cv=KFold(2, shuffle=True, random_state=0)).fit(X, Y); x.cv_results_ = {k: v for k, v in x.cv_results_.items() if 'time' not in k}", "x.best_params_, x.decision_function(np.ones((2, 3))).tolist(), sorted(x.cv_results_)", portrait=False),
-        row("estimators of many kinds", "from sklearn import cluster, decomposition, neighbors, naive_bayes, linear_model, feature_extraction\nx = [cluster.KMeans(2, n_init=1, random_state=0).fit(X), decomposition.PCA(2).fit(X), neighbors.KNeighborsClassifier(3).fit(X, Y), naive_bayes.GaussianNB().fit(X, Y), linear_model.SGDClassifier(random_state=np.random.RandomState(0)).fit(X, Y), feature_extraction.text.TfidfVectorizer().fit(['a bb', 'bb cc'])]",
-            "[v.predict(np.ones((2, 3))).tolist() for v in (x[0], x[2], x[3], x[4])], x[1].transform(np.ones((2, 3))).tolist(), x[5].vocabulary_, x[4].random_state.rand()", portrait=False),
-        row("an estimator of the notebook", "from sklearn.base import *\nclass S(TransformerMixin, BaseEstimator):\n    def __init__(self, k=2): self.k = k\n    def fit(self, X, y=None): self.n_ = X.mean(0) * self.k; return self\n    def transform(self, X): return X - self.n_\nx = S(3).fit(X)", "x.transform(np.ones((2, 3))).tolist(), x, sklearn.base.clone(x).k"),
-        row("xgboost", "import xgboost\nx = [xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(X, Y), xgboost.train({'nthread': 1}, xgboost.DMatrix(X, Y), 2)]; x[1].set_attr(k='v')", "x[0].predict_proba(np.ones((2, 3))).tolist(), x[1].predict(xgboost.DMatrix(np.ones((2, 3)))).tolist(), x[1].attributes(), x[0].get_params()", needs="xgboost", portrait=False),
-        row("lightgbm", "import lightgbm\nx = [lightgbm.LGBMClassifier(n_estimators=3, n_jobs=1, verbose=-1).fit(X, Y), lightgbm.train({'verbose': -1, 'num_threads': 1}, lightgbm.Dataset(X, Y), 2)]", "[v.predict(np.ones((2, 3))).tolist() for v in x], x[0].get_params(), x[1].best_iteration", needs="lightgbm", portrait=False),
-        row("statsmodels", "import statsmodels.api as sm\nx = sm.OLS(Y, sm.add_constant(X)).fit()", "x.params.tolist(), x.summary().tables[1].as_text()", needs="statsmodels", portrait=False),
+        "import warnings; warnings.simplefilter('ignore')\nimport numpy as np\nX = np.random.default_rng(0).random((40, 3)); Y = (X[:, 0] > 0.5).astype(int)",
+        "sklearn",
+        row(
+            "scikit-learn pipelines",
+            "from sklearn.pipeline import make_pipeline; from sklearn.preprocessing import *; from sklearn.ensemble import *; from sklearn.compose import *\nx = make_pipeline(ColumnTransformer([('s', StandardScaler(), [0, 1])]), FunctionTransformer(np.abs), RandomForestClassifier(3, random_state=0)).fit(X, Y)",
+            "x.predict_proba(np.ones((2, 3))).tolist(), str(x), x[-1].estimators_[0].tree_.node_count",
+        ),
+        row(
+            "search results",
+            "from sklearn.model_selection import GridSearchCV, KFold; from sklearn.svm import SVC\nx = GridSearchCV(SVC(probability=False), {'C': [1, 10]}, cv=KFold(2, shuffle=True, random_state=0)).fit(X, Y); x.cv_results_ = {k: v for k, v in x.cv_results_.items() if 'time' not in k}",
+            "x.best_params_, x.decision_function(np.ones((2, 3))).tolist(), sorted(x.cv_results_)",
+            portrait=False,
+        ),
+        row(
+            "estimators of many kinds",
+            "from sklearn import cluster, decomposition, neighbors, naive_bayes, linear_model, feature_extraction\nx = [cluster.KMeans(2, n_init=1, random_state=0).fit(X), decomposition.PCA(2).fit(X), neighbors.KNeighborsClassifier(3).fit(X, Y), naive_bayes.GaussianNB().fit(X, Y), linear_model.SGDClassifier(random_state=np.random.RandomState(0)).fit(X, Y), feature_extraction.text.TfidfVectorizer().fit(['a bb', 'bb cc'])]",
+            "[v.predict(np.ones((2, 3))).tolist() for v in (x[0], x[2], x[3], x[4])], x[1].transform(np.ones((2, 3))).tolist(), x[5].vocabulary_, x[4].random_state.rand()",
+            portrait=False,
+        ),
+        row(
+            "an estimator of the notebook",
+            "from sklearn.base import *\nclass S(TransformerMixin, BaseEstimator):\n    def __init__(self, k=2): self.k = k\n    def fit(self, X, y=None): self.n_ = X.mean(0) * self.k; return self\n    def transform(self, X): return X - self.n_\nx = S(3).fit(X)",
+            "x.transform(np.ones((2, 3))).tolist(), x, sklearn.base.clone(x).k",
+        ),
+        row(
+            "xgboost",
+            "import xgboost\nx = [xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(X, Y), xgboost.train({'nthread': 1}, xgboost.DMatrix(X, Y), 2)]; x[1].set_attr(k='v')",
+            "x[0].predict_proba(np.ones((2, 3))).tolist(), x[1].predict(xgboost.DMatrix(np.ones((2, 3)))).tolist(), x[1].attributes(), x[0].get_params()",
+            needs="xgboost",
+            portrait=False,
+        ),
+        row(
+            "lightgbm",
+            "import lightgbm\nx = [lightgbm.LGBMClassifier(n_estimators=3, n_jobs=1, verbose=-1).fit(X, Y), lightgbm.train({'verbose': -1, 'num_threads': 1}, lightgbm.Dataset(X, Y), 2)]",
+            "[v.predict(np.ones((2, 3))).tolist() for v in x], x[0].get_params(), x[1].best_iteration",
+            needs="lightgbm",
+            portrait=False,
+        ),
+        row(
+            "statsmodels",
+            "import statsmodels.api as sm\nx = sm.OLS(Y, sm.add_constant(X)).fit()",
+            "x.params.tolist(), x.summary().tables[1].as_text()",
+            needs="statsmodels",
+            portrait=False,
+        ),
     ),
     *with_(
-        "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\ndef png(f):\n    import io, hashlib; b = io.BytesIO(); f.savefig(b, format='png', metadata={'Software': None}); return hashlib.sha1(b.getvalue()).hexdigest()", "matplotlib",
-        row("figures", "x, ax = plt.subplots(1, 2); ax[0].plot([1, 2, 4], label='l'); ax[0].set_title('t'); ax[0].legend(); ax[1].imshow([[1, 2]]); plt.close('all')", "png(x)", names="x png", portrait=False),
-        row("axes of a figure", "y, x = plt.subplots(); x.hist([1, 2, 2]); plt.close('all')", "(x.set_title('late'), x.figure is y, png(y))", names="x y png", portrait=False),
-        row("seaborn grids", "import seaborn as sns, pandas as pd\nx = sns.FacetGrid(pd.DataFrame({'a': [1, 2], 'b': [0, 1]}), col='b'); x.map(plt.plot, 'a'); plt.close('all')", "png(x.figure), x.axes.shape", names="x png", needs="seaborn", portrait=False),
+        "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\ndef png(f):\n    import io, hashlib; b = io.BytesIO(); f.savefig(b, format='png', metadata={'Software': None}); return hashlib.sha1(b.getvalue()).hexdigest()",
+        "matplotlib",
+        row(
+            "figures",
+            "x, ax = plt.subplots(1, 2); ax[0].plot([1, 2, 4], label='l'); ax[0].set_title('t'); ax[0].legend(); ax[1].imshow([[1, 2]]); plt.close('all')",
+            "png(x)",
+            names="x png",
+            portrait=False,
+        ),
+        row(
+            "axes of a figure",
+            "y, x = plt.subplots(); x.hist([1, 2, 2]); plt.close('all')",
+            "(x.set_title('late'), x.figure is y, png(y))",
+            names="x y png",
+            portrait=False,
+        ),
+        row(
+            "seaborn grids",
+            "import seaborn as sns, pandas as pd\nx = sns.FacetGrid(pd.DataFrame({'a': [1, 2], 'b': [0, 1]}), col='b'); x.map(plt.plot, 'a'); plt.close('all')",
+            "png(x.figure), x.axes.shape",
+            names="x png",
+            needs="seaborn",
+            portrait=False,
+        ),
     ),
-    row("images", "from PIL import Image\nx = Image.new('RGBA', (2, 3), (1, 2, 3, 4)); x.info['dpi'] = (72, 72); x = [x, x.convert('P')]", "x[0].mode, x[0].tobytes(), x[0].info, x[1].getpalette(), x[1].tobytes()", needs="PIL", portrait=False),
-    row("graphs", "import networkx as nx\nx = nx.karate_club_graph(); x.graph['n'] = 1; x.add_edge(1, 'z', w=2)", "list(x.nodes(data=True)), list(x.edges(data=True)), x.graph, list(x.adj['z'])", needs="networkx"),
-    row("symbols", "import sympy\na, b = sympy.symbols('a b', positive=True); x = [sympy.sin(a) ** 2 + b, a]", "x, sympy.diff(x[0], x[1])", needs="sympy", portrait=False),
+    row(
+        "images",
+        "from PIL import Image\nx = Image.new('RGBA', (2, 3), (1, 2, 3, 4)); x.info['dpi'] = (72, 72); x = [x, x.convert('P')]",
+        "x[0].mode, x[0].tobytes(), x[0].info, x[1].getpalette(), x[1].tobytes()",
+        needs="PIL",
+        portrait=False,
+    ),
+    row(
+        "graphs",
+        "import networkx as nx\nx = nx.karate_club_graph(); x.graph['n'] = 1; x.add_edge(1, 'z', w=2)",
+        "list(x.nodes(data=True)), list(x.edges(data=True)), x.graph, list(x.adj['z'])",
+        needs="networkx",
+    ),
+    row(
+        "symbols",
+        "import sympy\na, b = sympy.symbols('a b', positive=True); x = [sympy.sin(a) ** 2 + b, a]",
+        "x, sympy.diff(x[0], x[1])",
+        needs="sympy",
+        portrait=False,
+    ),
 ]
 
 TORCH = with_(
