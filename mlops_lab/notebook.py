@@ -79,7 +79,7 @@ class Cell:
         """The names carried by this cell's tags of one role, such as the steps of its `after:` tags."""
         return tuple(name for rule, name in self.roles if rule.role is role)
 
-    @property
+    @cached_property
     def in_pipeline(self) -> bool:
         return not self.has(Role.SKIP) and not is_ours(self.source)
 

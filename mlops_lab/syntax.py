@@ -8,6 +8,7 @@ of those means is decided in `effects.py`. Line numbers stay those of the cell.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shlex
 from dataclasses import dataclass
@@ -23,8 +24,16 @@ class SyntaxIssue:
     message: str
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
-    """The tree of a cell, and its syntax error if it has one (the tree is then empty)."""
+    """The tree of a cell, and its syntax error if it has one (the tree is then empty).
+
+    Remembered with all that the analysis notes on it, since an editor changes one cell at a time: don't change a tree.
+    """
+    return _parse(source)
+
+
+def _parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -95,7 +104,7 @@ def _parse_cell_magic(name: str, arguments: str, body: str, source: str) -> ast.
 
 
 def _parse_python(source: str) -> ast.Module:
-    tree, issue = parse(source)
+    tree, issue = _parse(source)
     if issue:
         raise SyntaxError(issue.message, ("<cell>", issue.line, 0, ""))
     return tree
