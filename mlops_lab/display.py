@@ -193,10 +193,17 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     for cell in verdict.differences:
         console.print(f"\n[red]cell {cell.cell}[/] (step {escape(cell.step)}) is {cell.status}", highlight=False)
         console.print(Text(f"  straight: {cell.straight or 'nothing'}\n  pipeline: {cell.pipeline or 'nothing'}"))
+    for variable in verdict.different_variables:
+        console.print(
+            Text(f"\nvariable {variable.name} (left by step {variable.step}) differs after the last cell: {variable.why}")
+        )
     unstable = sum(cell.status == "unstable" for cell in verdict.cells)
     equal = sum(cell.status == "equal" for cell in verdict.cells)
     colour = "green" if verdict.status == "equal" else "red"
     left_out = f", {unstable} left out (two straight runs differ there)" if unstable else ""
-    console.print(f"[{colour}]{verdict.status}[/]: {equal} of {len(verdict.cells)} cells equal{left_out}")
+    compared = [variable for variable in verdict.variables if variable.status != "incomparable"]
+    same = sum(variable.status == "equal" for variable in compared)
+    variables = f"; {same} of {len(compared)} variables equal at the end" if compared else ""
+    console.print(f"[{colour}]{verdict.status}[/]: {equal} of {len(verdict.cells)} cells equal{left_out}{variables}")
     if verdict.message:
         console.print(Text(verdict.message))

@@ -1,5 +1,7 @@
 """Run by the hidden cells of a step notebook, with PHASE set to `begin` or `end`: makes the runtime importable, calls it.
 
+PHASE `keep` stores a whole namespace, that of a notebook which was run without steps.
+
 The runtime is loaded by path under a name of its own, so that a kernel whose environment doesn't have MLOps Lab (a pod, or
 another virtual environment) runs steps all the same, and pickles name the same modules everywhere.
 """
@@ -32,6 +34,9 @@ def _main(phase):
             order = json.load(file)
         kit.current = kit.Kit(order, get_ipython())  # noqa: F821
         kit.current.begin()
+    elif phase == "keep":
+        with open(os.environ["MLOPS_LAB_ORDER"], encoding="utf-8") as file:
+            kit.Kit(json.load(file), get_ipython()).keep_all()  # noqa: F821
     else:
         kit.current.end()
 

@@ -40,7 +40,7 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     """Run a plan on this machine; see `targets.Run`."""
     notebook = plan.pipeline.notebook
     selection = select(plan, options)
-    python = _kernel_python(notebook.kernel_name)
+    python = kernel_python(notebook.kernel_name)
     home = Home.of(notebook.folder)
     home.prepare()
     with home.notebook_lock(notebook.path):
@@ -78,7 +78,7 @@ class _Task:
         return self.result is not None and self.result.status != "done"
 
 
-def _kernel_python(name: str) -> str:
+def kernel_python(name: str) -> str:
     """The interpreter of the notebook's kernel. Raises `UsageError` when it isn't installed or isn't Python."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 

@@ -1,0 +1,104 @@
+"""What a cell shows, made comparable: without what is accidental, pictures as pixels, widgets as their state."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_STATE = "application/vnd.jupyter.widget-state+json"
+# What names a place in memory, a process or a counter of one, and not a value.
+_ACCIDENTAL = [
+    (re.compile(r"\b0x[0-9a-fA-F]{6,}\b"), "0x"),
+    (re.compile(r"ipykernel_\d+/\d+\.py"), "ipykernel.py"),
+    (re.compile(r"\S*[/\\]\.ipykernel[/\\][\d-]+\.py"), "ipykernel.py"),
+    (re.compile(r"\S*ipykernel\.py"), "ipykernel.py"),
+    (re.compile(r"sk-(container|estimator)-id-\d+"), "sk-id"),
+    (re.compile(r"\x1b\[[0-9;]*m"), ""),
+]
+# How long something took: two straight runs may agree on it by chance, as it is rounded.
+_DURATION = re.compile(
+    r"\d+(?:\.\d+)?(?:e-?\d+)?\s?(?:ns|µs|μs|us|ms|msec|s|secs?|seconds?|min|mins|minutes?|it/s|s/it)\b|\d+:\d\d(?::\d\d)?"
+)
+
+
+def shown(node: Any, index: int) -> list[Any]:
+    """The outputs of a cell of an executed notebook, as plain values that are equal where the outputs mean the same."""
+    widgets = node.metadata.get("widgets", {}).get(_STATE, {}).get("state", {})
+    found: list[Any] = []
+    for is_stream, outputs in itertools.groupby(node.cells[index].outputs, lambda output: output.output_type == "stream"):
+        if is_stream:
+            texts: dict[str, str] = {}
+            for output in outputs:  # how the two streams were interleaved is accidental
+                texts[output.name] = texts.get(output.name, "") + output.text
+            found += [("stream", name, texts[name]) for name in sorted(texts)]
+        else:
+            found += [one for output in outputs for one in _rich(output, widgets)]
+    return [tuple(_plain(part) if isinstance(part, str) else part for part in one) for one in found]
+
+
+def without_durations(outputs: list[Any]) -> list[Any]:
+    """The same without what says how long something took."""
+    return [tuple(_DURATION.sub("...", part) if isinstance(part, str) else part for part in one) for one in outputs]
+
+
+def text(outputs: list[Any]) -> str:
+    """A text for people."""
+    parts = [f"[{one[0]} {one[1]}] {one[2] if isinstance(one[2], str) else '(picture)'}" for one in outputs]
+    return "\n".join(parts)[:2000]
+
+
+def _rich(output: Any, widgets: Mapping[str, Any]) -> list[Any]:
+    kind = output.output_type
+    if kind == "error":
+        return [("error", output.ename, output.evalue)]
+    found = []
+    for mime, data in sorted(output.data.items()):
+        if mime == _VIEW:
+            state = _widget(data.get("model_id", ""), widgets, ())
+            found.append((kind, mime, json.dumps(state, sort_keys=True, default=str)))
+        elif mime == "text/plain" and _VIEW in output.data:
+            continue  # the widget's own id, or its fields
+        elif mime.startswith("image/") and "svg" not in mime:
+            found.append((kind, mime, _pixels(data)))
+        else:
+            found.append((kind, mime, data))
+    return found
+
+
+def _widget(model: str, widgets: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+    """A widget's state with the widgets that it refers to in place of their ids."""
+    if model not in widgets or model in above:
+        return "widget"
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("IPY_MODEL_"):
+            return _widget(value.removeprefix("IPY_MODEL_"), widgets, (*above, model))
+        if isinstance(value, Mapping):
+            return {key: resolved(item) for key, item in value.items() if key != "msg_id"}
+        return [resolved(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    known = widgets[model]
+    return {"model": known.get("model_name"), "state": resolved(known.get("state", {})), "buffers": known.get("buffers", [])}
+
+
+def _plain(text: str) -> str:
+    for pattern, replacement in _ACCIDENTAL:
+        text = pattern.sub(replacement, text)
+    return re.sub(r"mlops-lab-verify-\w+/(straight|again|pipeline)", "folder", text)
+
+
+def _pixels(data: str) -> Any:
+    """A picture as its pixels, where something is there to decode it: its file may hold a date."""
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            return (picture.size, picture.convert("RGBA").tobytes())
+    except Exception:
+        return data
