@@ -129,7 +129,7 @@ def _start(r: random.Random, themes: list[str]) -> list[str]:
 _SETUP = ["import math", "limit = 3", "tools = {'n': [1]}", "def scale(q, by=2): return [q, by, limit]", "class Conf: rate = 1"]
 _OF_SETUP = [
     "print(limit)", "limit += 1", "print(math.floor(2.5))", "tools['n'].append(limit)", "print(tools)", "print(scale(1))",
-    "Conf.rate += 1", "print(Conf.rate, scale(Conf.rate))", "del limit", "tools = {'n': []}", "scale.__defaults__ = (3,)",
+    "Conf.rate += 1", "print(Conf.rate, scale(Conf.rate))", "del limit", "tools = {'n': []}",
     "def scale(q): return [q]",
 ]  # fmt: skip
 _PARAMETERS = ["alpha = 2", "beta = [1]", "gamma: str = 'g'"]
@@ -200,6 +200,8 @@ def program(r: random.Random, about: Sequence[str] = ()) -> Program:
             cells.append(("skip", ["print('exploring')"]))
         if r.random() < 0.05:
             cells.append((f"step:check{i} gate", [f"assert {r.choice(NAMES)} is not None, 'gate'", "print('passed')"]))
+    if r.random() < 0.03:
+        cells.append(("step:looks-back", ["print(_)"]))  # at what another step displayed, if anything
     cells.append(("step:last", _end(r, themes)))
     return cells
 

@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 import mlops_lab
 from mlops_lab.errors import CheckError
 
+from .everyday import EVERYDAY
 from .rows import ROWS, Row
 
 BATCH = 14
@@ -38,7 +39,7 @@ def batches() -> list[list[Row]]:
     """Rows of one group together, at most so many that a failure is still easy to find; all others alone."""
     found: list[list[Row]] = []
     groups: dict[str, list[Row]] = {}
-    for row in ROWS:
+    for row in (*ROWS, *EVERYDAY):
         if row.group == "alone" or row.expect != "equal":
             found.append([row])
         else:
@@ -59,6 +60,7 @@ def write(cells: Sequence[tuple[str, str, Row]], folder: Path) -> Path:
     folder.mkdir()
     for row in {id(row): row for _, _, row in cells}.values():
         for name, text in row.files:
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
     made = [new_code_cell(source, metadata={"tags": tags.split()} if tags else {}) for tags, source, _ in cells]
     nbformat.write(new_notebook(cells=made, metadata={"kernelspec": KERNEL}), folder / "nb.ipynb")
