@@ -215,8 +215,9 @@ def _can_change(value: Any) -> bool:
     if isinstance(value, (list, dict, set, bytearray)):
         return True
     kind = type(value)
-    if f"{kind.__module__}.{kind.__qualname__}" in {"numpy.ndarray", "pandas.DataFrame", "pandas.Series"}:
+    if kind.__qualname__ in {"DataFrame", "Series"} and kind.__module__.partition(".")[0] == "pandas":
         return True
+    # Two arrays on one memory are as good as one array.
     return hasattr(value, "__dict__") and kind.__module__ == "__main__"
 
 
