@@ -2,10 +2,10 @@
 
     python benchmarks/precision.py FOLDER [--limit N]
 
-FOLDER is what `public_notebooks.py` gathers. Each notebook is cut into steps by `mlops-lab suggest` and run in a copy of its folder.
-An edge is *needed* if the later step loaded what the earlier one left last, or a version that stood on it, or if it orders files, draws
-or gates. *Parallelism lost* is how much longer the longest way through the plan's graph is than through the graph of needed edges,
-by the seconds that the steps took.
+FOLDER is what `public_notebooks.py` gathers. Each notebook is cut into steps by `mlops-lab suggest` and run in a copy of its
+folder. An edge is *needed* if the later step loaded what the earlier one left last, or if it orders files, draws or gates.
+*Parallelism lost* is how much longer the longest way through the plan's graph is than through the graph of needed edges, by the
+seconds that the steps took.
 """
 
 from __future__ import annotations
