@@ -7,13 +7,16 @@ one object however many variables refer to it. It comes back in two parts: an em
 
 from __future__ import annotations
 
+import re
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from cloudpickle import cloudpickle as _cp
 
 from . import modules
 
+_REPLAYED = "setup:"  # in place of a step's name, which has no colon
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes made by running code
 _BUILTIN_ODDITIES = {type(None), type(NotImplemented), type(...), *_cp._BUILTIN_TYPE_NAMES}
 
@@ -60,6 +63,23 @@ class Space:
         if isinstance(value, type):
             return is_notebook_class(value)
         return isinstance(value, types.FunctionType) and value.__globals__ is self.names and not value.__closure__
+
+
+def name_replayed(space: Space, sources: Iterable[str]) -> list[str]:
+    """Name what the prelude has just defined by the names that it is bound to: a setup cell defines it in every step alike.
+
+    Only what the notebook's code binds once; two definitions of one name are told apart by the step that has them.
+    """
+    text = "\n".join(sources)
+    found = []
+    for name, value in list(space.names.items()):
+        if not space.is_definition(value) or space.key_of(value):
+            continue
+        binding = rf"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+|class[ \t]+){name}\b|^[ \t]*{name}[ \t]*(?::[^=\n]*)?=(?!=)"
+        if len(re.findall(binding, text, re.MULTILINE)) == 1:
+            space.add(f"{_REPLAYED}/{name}", value)
+            found.append(f"{_REPLAYED}/{name}")
+    return found
 
 
 class State:
@@ -148,6 +168,7 @@ def make_function(code: types.CodeType, name: str, closure: tuple[Any, ...] | No
 
 def set_function(function: types.FunctionType, state: dict[str, Any]) -> types.FunctionType:
     """Give a function its attributes."""
+    function.__dict__.clear()  # a function of the prelude has what it had before an earlier step changed it
     function.__dict__.update(state["dict"])
     for name, value in state["slots"].items():
         setattr(function, name, value)
@@ -168,6 +189,9 @@ def set_cell(cell: Any, state: tuple[Any]) -> Any:
 def _fill_class(key: str, state: Any, _: Any) -> None:
     definition = loaders[-1].definition_to_fill(key)
     if definition is not None:
+        if key.startswith(_REPLAYED):  # what an earlier step deleted
+            for name in _cp._dynamic_class_reduce(definition)[2][0].keys() - state[0].keys():
+                type.__delattr__(definition, name)
         _cp._class_setstate(definition, state)
 
 

@@ -37,6 +37,7 @@ from typing import Any
 
 from . import ambient, guard, modules, shown
 from .ambient import InputRefused
+from .definitions import name_replayed
 from .files import OpenedFiles, file_digest
 from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
 from .store import Bundle, Store
@@ -65,6 +66,7 @@ class Kit:
         self.wanted: list[str] = []
         self.inputs: dict[str, list[str] | None] = {}
         self.before: dict[tuple[str, ...], str] = {}
+        self.replayed: list[str] = []  # members `def:KEY` of what setup cells define, alike in every step
         self.states: dict[str, str] = {}
         self.states_before: dict[str, bytes] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
@@ -84,6 +86,7 @@ class Kit:
             if row.module not in sys.modules and row.roots & set(self.order["modules"]):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(row.module)
+        self.replayed = [f"def:{key}" for key in name_replayed(self.space, [source for _, source in self.order["sources"]])]
         self.load()
         self._import_submodules()
         self._configure()
@@ -119,10 +122,17 @@ class Kit:
         replayed = [n for n in self.names if n in self.current]
         # Reads don't tell which modules a step's functions end up in, so what local modules hold always comes along.
         held = [n for n in self.current if n.startswith(modules.PREFIX)]
-        self.wanted = sorted({*(everything if reads is None else reads), *replayed, *held})
+        # Nor which instances and functions come along, whose replayed classes and functions a step above has changed.
+        changed = [
+            n for n in self.replayed
+            if n in self.current and (
+                reads is None or n.partition("/")[2] in reads or not self.current[n][0].startswith("refused:"))
+        ]  # fmt: skip
+        self.wanted = sorted({*(everything if reads is None else reads), *replayed, *held, *changed})
         for name, value in self.names.items():
             if name not in self.current and not isinstance(value, types.ModuleType) and not _IPYTHONS_OWN.fullmatch(name):
                 self.inputs[name] = None  # bound by the prelude as long as no step above binds it
+        self.inputs.update({name: None for name in self.replayed if name not in self.current})
         for name in self.wanted:  # grows while functions tell what else they need
             self._load(name)
 
@@ -201,6 +211,11 @@ class Kit:
     def definition(self, key: str) -> Any:
         """The definition of a key, as an empty shell if its state wasn't loaded yet."""
         if key not in self.space.objects:
+            if f"def:{key}" not in self.current:
+                raise InputRefused(
+                    f"ML201: {key.rpartition('/')[2]!r} of a setup cell is no longer what it was when a value that this step "
+                    f"reads was made. Define it once, in a cell that is no setup cell."
+                )
             bundle = self._open(self.current[f"def:{key}"][0])
             self.space.add(key, unpack_skeleton(bundle.part(bundle.header.skeletons[key]), self))
         return self.space.objects[key]
@@ -224,7 +239,7 @@ class Kit:
             for subset in {group, *((m,) for m in group)}:
                 self.before[subset] = self.store.digest_of(pack(self.space, subset))
         self._name_functions()
-        self._note(self._storable(prelude))
+        self._note([*self._storable(prelude), *self.replayed])
         self._note_module()
 
     def _note(self, members: Iterable[str]) -> None:
@@ -234,7 +249,7 @@ class Kit:
                 try:
                     self.before[(member,)] = self.store.digest_of(pack(self.space, [member]))
                 except Exception:
-                    self.before[(member,)] = f"unknown {id(self.space.value(member))}"
+                    self.before[(member,)] = f"unknown {id(self._value(member))}"
 
     def _note_module(self, name: str = "") -> None:
         """Digest what local modules hold: all, or the one whose body has just run."""
@@ -275,6 +290,11 @@ class Kit:
 
         self.shell.events.register("post_run_cell", next_number)
 
+    def keep_all(self) -> None:
+        """Store every variable of a kernel that ran a whole notebook."""
+        self.prelude, self.files = set(), OpenedFiles(self.order["folder"])
+        self.end()
+
     # -- after the cells -----------------------------------------------------------------------------------------
 
     def end(self) -> None:
@@ -289,7 +309,7 @@ class Kit:
         names = self._storable(self.names)
         packed: dict[str, Packed] = {}
         held = modules.members(self.order["folder"])
-        todo = [*names, *held, *(m for m in self.origin if m.startswith("def:"))]
+        todo = [*names, *held, *self.replayed, *(m for m in self.origin if m.startswith("def:"))]
         for member in todo:  # grows by the definitions that are referred to
             if member in packed or member in refused:
                 continue

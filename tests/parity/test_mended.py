@@ -1,0 +1,108 @@
+"""What once differed between a straight run and a pipeline, by what it was that did not pass from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .inprocess import verdict
+from .process import quick
+
+# name, expectation, cells as (tags, source)
+ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
+    (
+        "an instance of a class of a setup cell",
+        "equal",
+        [
+            ("setup", "class Conf:\n    def __init__(self): self.n = 1"),
+            ("step:a", "c = Conf()\nc.n += 1"),
+            ("step:b", "print(isinstance(c, Conf), type(c) is Conf, c.n)\nd = [Conf(), c]"),
+            ("step:c", "print([type(x) is Conf for x in d])"),
+        ],
+    ),
+    (
+        "a class of a setup cell that a step changes",
+        "equal",
+        [
+            ("setup", "class Conf:\n    rate = 1\n    old = 1"),
+            ("step:a", "Conf.rate += 1\ndel Conf.old"),
+            ("step:b", "print(Conf.rate, hasattr(Conf, 'old'))\nConf.rate += 1"),
+            ("step:c", "print(Conf.rate, Conf().rate)"),
+        ],
+    ),
+    (
+        "a change of a class of a setup cell through a function of another",
+        "equal",
+        [
+            ("setup", "class Conf:\n    rate = 1"),
+            ("setup", "def bump(): Conf.rate += 1\ndef show(): return Conf.rate"),
+            ("step:a", "bump()"),
+            ("step:b", "print(show())"),
+        ],
+    ),
+    (
+        "a mutable default of a function of a setup cell",
+        "equal",
+        [
+            ("setup", "def f(q=[]):\n    q.append(1)\n    return q"),
+            ("step:a", "f()"),
+            ("step:b", "print(f())"),
+            ("step:c", "print(f())"),
+        ],
+    ),
+    (
+        "attributes and defaults of a function of a setup cell",
+        "equal",
+        [
+            ("setup", "def f(q=1): return q\nf.n = 0\nf.gone = 1"),
+            ("step:a", "f.n += 1\nf.__defaults__ = (2,)\ndel f.gone"),
+            ("step:b", "print(f(), f.n, vars(f))"),
+        ],
+    ),
+    (
+        "a named tuple and an enumeration of a setup cell",
+        "equal",
+        [
+            (
+                "setup",
+                "from collections import namedtuple\nimport enum\nP = namedtuple('P', 'x y')\nclass E(enum.Enum):\n    A = 1",
+            ),
+            ("step:a", "p = P(1, 2)\ne = E.A"),
+            ("step:b", "print(type(p) is P, e is E.A, p)"),
+        ],
+    ),
+    (
+        "a class that two setup cells define",
+        "equal",
+        [
+            ("setup", "class Conf:\n    rate = 1"),
+            ("step:a", "c = Conf()\nprint(type(c) is Conf)"),
+            ("setup", "class Conf:\n    rate = 2"),
+            ("step:b", "print(c.rate, Conf.rate, type(c) is Conf)"),
+        ],
+    ),
+    (
+        "a subclass of a class of a setup cell",
+        "equal",
+        [
+            ("setup", "class Base:\n    made = []\n    def __init_subclass__(cls): Base.made.append(cls.__name__)"),
+            ("step:a", "class Sub(Base): pass\ns = Sub()"),
+            ("step:b", "print(isinstance(s, Base), issubclass(Sub, Base), Base.made)"),
+        ],
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with quick() as path:
+        yield path
+
+
+@pytest.mark.parametrize(("expectation", "cells"), [pytest.param(*row[1:], id=row[0]) for row in ROWS])
+def test_what_differed_is_equal(expectation: str, cells: list[tuple[str, str]], folder: Path) -> None:
+    for seed in range(6):
+        kind, what, _ = verdict(cells, seed, folder)
+        assert kind == expectation, what
