@@ -51,7 +51,6 @@ def prepare(statements: list[str], local: list[str]) -> None:
 
     # As ipykernel does before the first cell: matplotlib reads it when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    warnings.filterwarnings("default", category=DeprecationWarning, module="__main__")
     for position, statement in enumerate(statements):
         noticed: list[str] = []
         before, native = set(sys.modules), _native_threads()
