@@ -148,7 +148,7 @@ def _no_set_order(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pack.sets, "is_odd", lambda value: False)
 
 
-@rule("closures share their cells", "core", "calls", "calls")
+@rule("closures share their cells", "closures")
 def _no_cells(patch: pytest.MonkeyPatch) -> None:
     """Each function takes copies of the cells that it closes over."""
     arguments_of = definitions.function_arguments
@@ -165,12 +165,12 @@ def _no_singletons(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pack, "_SINGLETONS", ())
 
 
-@rule("exceptions come back with what they hold", "core", "classes")
+@rule("exceptions come back with what they hold", "exceptions", "core")
 def _no_exceptions(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pack.exceptions, "reduce", lambda value: NotImplemented)
 
 
-@rule("code of the notebook does not run again to make an instance", "core", "classes", "classes")
+@rule("code of the notebook does not run again to make an instance", "instances", "classes", "core")
 def _no_instances(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pack, "_instance", lambda value: None)
 
@@ -248,12 +248,12 @@ def _all_paths(*kinds: type[ast.AST]) -> Away:
     return away
 
 
-rule("reads in short circuits are sound", "core")(_all_paths(ast.BoolOp, ast.IfExp, ast.Compare))
-rule("reads around if are sound", "core")(_all_paths(ast.If))
-rule("reads around try are sound", "core")(_all_paths(ast.Try))
-rule("reads around loops are sound", "core")(_all_paths(ast.For, ast.While))
-rule("reads around match are sound", "core")(_all_paths(ast.Match))
-rule("reads around with are sound", "core")(_all_paths(ast.With))
+rule("reads in short circuits are sound", "paths")(_all_paths(ast.BoolOp, ast.IfExp, ast.Compare))
+rule("reads around if are sound", "paths")(_all_paths(ast.If))
+rule("reads around try are sound", "paths")(_all_paths(ast.Try))
+rule("reads around loops are sound", "paths")(_all_paths(ast.For, ast.While))
+rule("reads around match are sound", "paths")(_all_paths(ast.Match))
+rule("reads around with are sound", "paths")(_all_paths(ast.With))
 
 
 @rule("code that can't be analysed reads everything", "core", "reflection", "reflection")
@@ -357,7 +357,7 @@ def _no_files_in_key(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ResultStore, "_usable", of_files_of_steps)
 
 
-@rule("a result that lacks what a later step now reads is no hit", edit="code")
+@rule("a result that lacks what a later step now reads is no hit", edit="show")
 def _no_cover(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(results, "_covers", lambda kept, wanted: True)
 

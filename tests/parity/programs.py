@@ -25,7 +25,7 @@ ARRAYS = "uvw"
 FRAMES = "rs"
 _POOLS = (("XYZW", NAMES), ("FG", FUNCTIONS), ("CD", CLASSES), ("OP", OBJECTS), ("UV", ARRAYS), ("RS", FRAMES))
 _WORD = re.compile(r"\b_?[XYZWFGCDOPUVRS]\b|(?<![A-Za-z_])K(?![A-Za-z_])|(?<=[a-z])K\b|\bK(?=>)")
-_LATER_LINE = (" ", "except", "finally", "else", "case")
+_LATER_LINE = (" ", "except", "finally", "else", "elif", "case")
 _GOES_WITH_THE_NEXT = ("import ", "from ", "@")
 
 
@@ -106,7 +106,7 @@ def _start(r: random.Random, themes: list[str]) -> list[str]:
     made = ["import contextlib, asyncio"] if r.random() < 0.8 else []
     made += [f"{n} = {r.choice(_VALUES)}" for n in NAMES]
     made += ["def f(q=None): return q", "def g(q=None): return a", "h = lambda q=None: b"]
-    if "classes" in themes or r.random() < 0.1:
+    if {"classes", "instances"} & set(themes) or r.random() < 0.1:
         made += _CLASSES
     if "frames" in themes:
         made += ["import pandas as pd", "r = pd.DataFrame({'x': [2, 0, 1], 'y': [1.0, None, 3.0]})", "s = r[['x']]"]
@@ -129,7 +129,7 @@ def _start(r: random.Random, themes: list[str]) -> list[str]:
 _SETUP = ["import math", "limit = 3", "tools = {'n': [1]}", "def scale(q, by=2): return [q, by, limit]", "class Conf: rate = 1"]
 _OF_SETUP = [
     "print(limit)", "limit += 1", "print(math.floor(2.5))", "tools['n'].append(limit)", "print(tools)", "print(scale(1))",
-    "Conf.rate += 1", "print(Conf.rate, scale(Conf.rate))", "del limit", "tools = {'n': []}",
+    "Conf.rate += 1", "print(Conf.rate, scale(Conf.rate))", "tools = {'n': []}",
     "def scale(q): return [q]",
 ]  # fmt: skip
 _PARAMETERS = ["alpha = 2", "beta = [1]", "gamma: str = 'g'"]
@@ -148,7 +148,7 @@ def _end(r: random.Random, themes: list[str]) -> list[str]:
         made += [f"try: print({n}.q, {n}.add())\nexcept Exception as ex_: print(type(ex_).__name__)" for n in OBJECTS]
         made += [f"print({n}.__name__, {{k: vars({n})[k] for k in ('items', 'count', 'known', 'made') if k in vars({n})}}, "
                  f"isinstance(o, {n}))" for n in CLASSES]  # fmt: skip
-    if "calls" in themes:
+    if {"calls", "closures"} & set(themes):
         made += [f"try: print({n}())\nexcept Exception as ex_: print(type(ex_).__name__)" for n in FUNCTIONS]
     if "random" in themes:
         made += ["print(random.random())"]
@@ -221,7 +221,7 @@ class Edited:
     parameters: dict[str, object] = field(default_factory=dict)
 
 
-EDITS = ("nothing", "code", "value", "move", "comment", "setup", "parameter", "file")
+EDITS = ("nothing", "code", "value", "move", "comment", "show", "setup", "parameter", "file")
 
 
 def edited(r: random.Random, how: str = "") -> Edited:
@@ -254,6 +254,10 @@ def edited(r: random.Random, how: str = "") -> Edited:
         name = r.choice(NAMES)
         place = next(i for i, s in enumerate(start) if s.startswith(f"{name} = "))
         start[place] = start[place][:4] + "[7, 'edited']"
+    elif how == "show":  # what nothing has read so far
+        first[at][1].append("unread = [1]")
+        body.append("unread = [1]")
+        then[-1][1].append("print(unread)")
     elif how == "move" and len(body) > 1:
         body.reverse()
     elif how == "comment":

@@ -247,6 +247,15 @@ REGRESSIONS: list[tuple[str, str, list[tuple[str, str]]]] = [
         [("setup", "def f(q=1): return q"), ("step:a", "f.__defaults__ = (2,)"), ("step:b", "print(f())")],
     ),
     (
+        "a deletion of what setup binds",
+        "equal",
+        [
+            ("setup", "limit = 3\ndef f(): return limit"),
+            ("step:a", "del limit"),
+            ("step:b", "print('limit' in globals())\nprint(f())"),
+        ],
+    ),
+    (
         "a closure of setup",
         "equal",
         [
@@ -366,6 +375,7 @@ OPEN = {
     "a class attribute of setup": "what setup defines is another class in each step",
     "a function of setup remembers": "what setup defines is another function in each step",
     "the attributes of a function of setup": "what setup defines is another function in each step",
+    "a deletion of what setup binds": "the next step's setup binds it again",
     "the state of a generator is read": "reading a generator's state is not seen as using it",
     "the environment in a variable": "passed on as a copy",
     "the search path in a variable": "passed on as a copy",

@@ -92,6 +92,90 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("step:b", "print(isinstance(s, Base), issubclass(Sub, Base), Base.made)"),
         ],
     ),
+    (
+        "an alias of the environment",
+        "equal",
+        [
+            ("step:a", "import os\nenv = os.environ"),
+            ("step:b", "env['P_A'] = '1'\nprint(env is os.environ, os.environ.get('P_A'))"),
+            ("step:c", "print(os.environ.get('P_A'), env.get('P_A'))"),
+        ],
+    ),
+    (
+        "aliases of lists and dicts of the interpreter",
+        "equal",
+        [
+            (
+                "step:a",
+                "import sys, warnings\np = sys.path\nheld = {'argv': [sys.argv], 'filters': warnings.filters}\nm = sys.modules",
+            ),
+            ("step:b", "p.append('/nowhere')\nprint(p is sys.path, held['argv'][0] is sys.argv, m is sys.modules)"),
+            ("step:c", "print('/nowhere' in sys.path, p[-1], held['filters'] is warnings.filters)"),
+        ],
+    ),
+    (
+        "an instance that holds the modules",
+        "equal",
+        [
+            ("step:a", "import sys\nclass C: pass\nc = C()\nc.held = (sys.modules, [1])"),
+            ("step:b", "print(c.held[0] is sys.modules, c.held[1])"),
+        ],
+    ),
+    (
+        "an alias of matplotlib's settings",
+        "equal",
+        [
+            ("step:a", "import matplotlib as mpl\nrc = mpl.rcParams"),
+            ("step:b", "rc['font.size'] = 3.5\nprint(rc is mpl.rcParams)"),
+            ("step:c", "print(mpl.rcParams['font.size'], rc['font.size'])"),
+        ],
+    ),
+    (
+        "an alias of the namespace",
+        "equal",
+        [
+            ("step:a", "g = globals()\nx = 1"),
+            ("step:b", "print(g is globals(), g['x'])\ng['x'] = 2"),
+            ("step:c", "print(x, g['x'])"),
+        ],
+    ),
+    (
+        "an attribute dict",
+        "equal",
+        [
+            (
+                "step:a",
+                "class D(dict):\n    __getattr__ = dict.__getitem__\n    __setattr__ = dict.__setitem__\nd = D(x=1)\ne = D(d=d)",
+            ),
+            ("step:b", "d.x += 1\nprint(d.x, e.d is d, e)"),
+            ("step:c", "print(d, e.d.x, vars(d))"),
+        ],
+    ),
+    (
+        "a proxy that asks what it holds",
+        "equal",
+        [
+            (
+                "step:a",
+                "class P:\n    def __init__(self, o): self._o = o\n    def __getattr__(self, n): return getattr(self._o, n)\np = P([1])",
+            ),
+            ("step:b", "p.append(2)\nprint(p._o)"),
+            ("step:c", "print(p._o, p.index(2))"),
+        ],
+    ),
+    (
+        "an instance whose attributes all go through its class",
+        "equal",
+        [
+            (
+                "step:a",
+                "class P:\n    asked = []\n    def __init__(self): self.n = 1\n    def __getattribute__(self, n):\n"
+                "        if n[0] != '_': P.asked.append(n)\n        return object.__getattribute__(self, n)\np = P()",
+            ),
+            ("step:b", "print(p.n, P.asked)"),
+            ("step:c", "print(p.n, P.asked)"),
+        ],
+    ),
 ]
 
 
