@@ -7,6 +7,7 @@ one object however many variables refer to it. It comes back in two parts: an em
 
 from __future__ import annotations
 
+import importlib
 import re
 import types
 from collections.abc import Iterable
@@ -159,6 +160,19 @@ loaders: list[Any] = []  # the last one is at work: references look their defini
 def find(key: str) -> Any:
     """The definition that a reference names."""
     return loaders[-1].definition(key)
+
+
+def of_process(module: str, name: str) -> Any:
+    """The object of that name that this process has one of; without a module, the notebook's namespace."""
+    if not module:
+        return loaders[-1].space.names
+    found = getattr(importlib.import_module(module), name.removesuffix("()"))
+    return found() if name.endswith("()") else found
+
+
+def hold_of_process(module: str, name: str) -> list[Any]:
+    """It, held as pickle's persistent objects are."""
+    return [of_process(module, name)]
 
 
 def make_function(code: types.CodeType, name: str, closure: tuple[Any, ...] | None) -> types.FunctionType:

@@ -37,7 +37,7 @@ from typing import Any
 
 from . import ambient, guard, modules, shown
 from .ambient import InputRefused
-from .definitions import name_replayed
+from .definitions import is_notebook_class, name_replayed
 from .files import OpenedFiles, file_digest
 from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
 from .store import Bundle, Store
@@ -537,11 +537,14 @@ def _preview(value: Any) -> str:
     if isinstance(value, (int, float, complex, bool, str, bytes, type(None))):
         text = repr(value)
         return text if len(text) <= 120 else text[:117] + "..."
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and shape:
-        columns = getattr(value, "columns", None)
-        names = f": {', '.join(str(c) for c in list(columns)[:8])}" if columns is not None else ""
-        return f"{' x '.join(str(n) for n in shape)}{names}"
-    if isinstance(value, (list, tuple, dict, set, frozenset)):
-        return f"{len(value)} items"
+    if any(is_notebook_class(kind) for kind in type(value).__mro__):
+        return ""
+    with contextlib.suppress(Exception):  # whatever a class that isn't ours answers with
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple) and shape:
+            columns = getattr(value, "columns", None)
+            names = f": {', '.join(str(c) for c in list(columns)[:8])}" if columns is not None else ""
+            return f"{' x '.join(str(n) for n in shape)}{names}"
+        if isinstance(value, (list, tuple, dict, set, frozenset)):
+            return f"{len(value)} items"
     return ""

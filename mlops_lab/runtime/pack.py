@@ -43,7 +43,7 @@ class Packed:
         self.references = packer.references
         # id -> (index, object): holding it keeps every id unique.
         self.kept = packer.memo.copy()
-        self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items())
+        self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items() if isinstance(holder, _OddSet))
         self.special = [v for _, v in self.kept.values() if type(v) not in _INERT]
         self._memory = mem.pieces(self.special, packer.copied, set(packer.internal))
 
@@ -98,16 +98,27 @@ def _dump(space: Space, content: Any) -> Packed:
     collecting = gc.isenabled()
     gc.disable()  # much is made here and nothing of it is garbage
     try:
-        packed = _dump_once(space, content, {}, {})
+        # pickle asks about plain lists and dicts only where it is told to ask about everything, which takes long.
+        of_process = _plain_of_process(space)
+        named = {i: of_process[i] for i in map(id, content.values()) if i in of_process} if isinstance(content, dict) else {}
+        try:
+            packed = _dump_once(space, content, {}, named)
+        except Exception:  # it holds `sys.modules`, say
+            named = of_process
+            packed = _dump_once(space, content, {}, named)
         views = mem.views(packed.memory())
-        odd = {id(s): _OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)}
-        return _dump_once(space, content, views, odd) if views or odd else packed
+        odd: dict[int, _Odd] = {id(s): _OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)}
+        inside = {i: held for i, held in of_process.items() if i in packed.kept}
+        if not (views or odd or inside):
+            return packed
+        odd |= named | inside
+        return _dump_once(space, content, views, odd)
     finally:
         if collecting:
             gc.enable()
 
 
-def _dump_once(space: Space, content: Any, views: dict[Any, Any], odd: dict[int, _OddSet]) -> Packed:
+def _dump_once(space: Space, content: Any, views: dict[Any, Any], odd: dict[int, _Odd]) -> Packed:
     file = io.BytesIO()
     buffers: list[pickle.PickleBuffer] = []
     packer = (_SetPacker if odd else _Packer)(file, space, buffers, views, odd)
@@ -117,7 +128,7 @@ def _dump_once(space: Space, content: Any, views: dict[Any, Any], odd: dict[int,
 
 class _Packer(_cp.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO, space: Space, buffers: list[pickle.PickleBuffer], views: dict[Any, Any],
-                 odd: dict[int, _OddSet]) -> None:  # fmt: skip
+                 odd: dict[int, _Odd]) -> None:  # fmt: skip
         def out_of_band(buffer: pickle.PickleBuffer) -> bool:
             if buffer.raw().nbytes < IN_BAND:
                 return True
@@ -128,6 +139,7 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         self.space = space
         self.views = views
         self.odd = odd
+        self.of_process = _of_process()
         self.needs: set[str] = set()
         self.references: set[str] = set()
         self.copied: set[int] = set()  # ids of arrays of pandas
@@ -169,9 +181,8 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         if kind.__module__ == "__main__":
             made = _instance(value)
             return super().reducer_override(value) if made is None else made
-        for module, name in _SINGLETONS:
-            if module in sys.modules and value is getattr(sys.modules[module], name, None):
-                return getattr, (sys.modules[module], name)
+        if id(value) in self.of_process:
+            return definitions.of_process, self.of_process[id(value)]
         if isinstance(value, _UNSAFE) and not isinstance(value, (io.BytesIO, io.StringIO)):
             for name in _STREAMS:  # each step has its own, which show what is written to them at its cells
                 if value is getattr(sys, name):
@@ -213,6 +224,35 @@ class _OddSet:
         if isinstance(self.value, frozenset):
             return _hold_frozenset, (made,)
         return _hold_set, (), made, None, None, _fill_held_set
+
+
+class _OfProcess:
+    """Stands for a plain list or dict that a process has one of: a copy of it would have no effect."""
+
+    def __init__(self, *place: str) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return definitions.hold_of_process, self.place
+
+
+_Odd = _OddSet | _OfProcess
+
+
+def _of_process() -> dict[int, tuple[str, str]]:
+    """Where each of the objects is that a process has one of, by its id."""
+    there = [place for place in _SINGLETONS if place[0] in sys.modules]
+    found = {id(getattr(sys.modules[module], name, None)): (module, name) for module, name in there}
+    if "decimal" in sys.modules:
+        found[id(sys.modules["decimal"].getcontext())] = ("decimal", "getcontext()")
+    found.pop(id(None), None)
+    return found
+
+
+def _plain_of_process(space: Space) -> dict[int, _Odd]:
+    found: dict[int, _Odd] = {i: _OfProcess(*place) for i, place in _of_process().items() if place in _PLAIN_SINGLETONS}
+    found[id(space.names)] = _OfProcess("", "")
+    return found
 
 
 def _hold_set() -> list[Any]:
@@ -260,7 +300,11 @@ def _instance(value: Any) -> Any:
         runs_code = kind.__new__.__module__ == "__main__"
     else:
         runs_code = False
-    if not runs_code and not isinstance(value, (list, dict)):
+    # pickle asks the new, still empty instance for `__setstate__`.
+    asks = any(
+        "__getattr__" in c.__dict__ or "__getattribute__" in c.__dict__ for c in kind.__mro__ if c.__module__ == "__main__"
+    )
+    if not runs_code and not asks and not isinstance(value, (list, dict)):
         return None
     _, arguments, state, items, pairs = cast("tuple[Any, ...]", object.__reduce_ex__(value, 5))
     content = (state, None if items is None else list(items), None if pairs is None else list(pairs))
@@ -282,7 +326,7 @@ def _fill_instance(value: Any, content: tuple[Any, Any, Any]) -> Any:
         sets.fill(value, items) if isinstance(value, set) else list.extend(value, items)
     for key, item in pairs or ():
         dict.__setitem__(value, key, item)
-    if state is not None and hasattr(value, "__setstate__"):
+    if state is not None and hasattr(type(value), "__setstate__"):
         value.__setstate__(state)
     elif state is not None:
         attributes, slots = state if isinstance(state, tuple) else (state, None)
@@ -298,8 +342,13 @@ def _is_reference(value: Any) -> bool:
     )
 
 
-# The generators behind `random.random` and `np.random.rand`: a copy of one would draw on its own.
-_SINGLETONS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
+# What functions of their modules work with: the generators behind `random.random` and `np.random.rand`, settings, and
+# what the interpreter itself looks at. A copy would draw on its own, and setting something in it would have no effect.
+_PLAIN_SINGLETONS = (("sys", "path"), ("sys", "argv"), ("sys", "modules"), ("sys", "meta_path"), ("warnings", "filters"))
+_SINGLETONS = (
+    ("random", "_inst"), ("numpy.random.mtrand", "_rand"), ("os", "environ"), ("os", "environb"), ("matplotlib", "rcParams"),
+    ("pandas", "options"), *_PLAIN_SINGLETONS,
+)  # fmt: skip
 _STREAMS = ("stdout", "stderr", "stdin", "__stdout__", "__stderr__")
 _INERT = {dict, list, tuple, str, bytes, int, float, complex, bool, type(None)}  # neither show memory, nor are sets
 _UNSAFE = (io.IOBase, weakref.finalize)
