@@ -38,7 +38,7 @@ def needed(plan: Plan, results: dict[str, Result]) -> set[tuple[str, str]]:
     }
     for step in plan.steps:
         result = results[step.name]
-        for name, version in {**result.inputs, **result.states}.items():
+        for name, version in result.inputs.items():
             if version and name in left_by:
                 found.add((left_by[name], step.name))
         left_by.update(dict.fromkeys(result.outputs, step.name))

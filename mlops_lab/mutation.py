@@ -149,6 +149,18 @@ def bound_anew(statement: ast.AST) -> frozenset[str]:
     return frozenset(bound - used)
 
 
+def _paired(target: ast.AST, iterable: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
+    """Which part of a loop's target goes through which iterable: `for i, (a, b) in enumerate(zip(x, y))`."""
+    if isinstance(target, (ast.Tuple, ast.List)) and isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Name):
+        parts, given = target.elts, iterable.args
+        if not any(isinstance(part, ast.Starred) for part in (*parts, *given)):
+            if iterable.func.id == "zip" and len(parts) == len(given):
+                return [pair for part, one in zip(parts, given, strict=True) for pair in _paired(part, one)]
+            if iterable.func.id == "enumerate" and len(parts) == 2 and given:
+                return _paired(parts[1], given[0])
+    return [(target, iterable)]
+
+
 @once
 def comprehension_names(statement: ast.AST) -> frozenset[str]:
     """The variables of the comprehensions in a statement."""
@@ -164,7 +176,7 @@ def _shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
         elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value:
             pairs = [(node.target, node.value)]
         elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
-            pairs = [(node.target, node.iter)]
+            pairs = _paired(node.target, node.iter)
         elif isinstance(node, ast.withitem) and node.optional_vars:
             pairs = [(node.optional_vars, node.context_expr)]
         elif isinstance(node, ast.Call):

@@ -717,3 +717,17 @@ def test_a_program_that_is_given_only_what_it_reads_does_the_same(drawn: tuple[s
     assert set(limited) <= set(full), "left though a straight run deletes it"
     if not full_error:
         assert found.binds <= set(full), "said to be bound, but isn't"
+
+
+@pytest.mark.parametrize(
+    ("loop", "changed"),
+    [
+        ("for ax, case in zip(axes, cases): ax.plot(case)", "ax axes"),
+        ("for i, (ax, case) in enumerate(zip(axes, cases)): ax.plot(case)", "ax axes"),
+        ("for i, ax in enumerate(axes): ax.clear()", "ax axes"),
+        ("for ax, case in pairs(axes, cases): ax.clear()", "ax case axes cases"),
+    ],
+)
+def test_a_loop_over_several_values_changes_only_the_one_whose_part_it_changes(loop: str, changed: str) -> None:
+    found = effects("axes = make()\ncases = [1]", loop).touches
+    assert found >= names("ax axes") and found <= names(changed)
