@@ -720,14 +720,12 @@ def test_a_program_that_is_given_only_what_it_reads_does_the_same(drawn: tuple[s
 
 
 @pytest.mark.parametrize(
-    ("loop", "changed"),
+    "loop",
     [
-        ("for ax, case in zip(axes, cases): ax.plot(case)", "ax axes"),
-        ("for i, (ax, case) in enumerate(zip(axes, cases)): ax.plot(case)", "ax axes"),
-        ("for i, ax in enumerate(axes): ax.clear()", "ax axes"),
-        ("for ax, case in pairs(axes, cases): ax.clear()", "ax case axes cases"),
+        "for ax, case in zip(axes, cases): ax.clear()",
+        "for i, (ax, case) in enumerate(zip(axes, cases)): ax.clear()",
+        "for i, ax in enumerate(axes): ax.clear()",
     ],
 )
-def test_a_loop_over_several_values_changes_only_the_one_whose_part_it_changes(loop: str, changed: str) -> None:
-    found = effects("axes = make()\ncases = [1]", loop).touches
-    assert found >= names("ax axes") and found <= names(changed)
+def test_a_loop_over_several_values_changes_only_the_one_whose_part_it_changes(loop: str) -> None:
+    assert effects("axes = make()\ncases = [1]", loop).touches == names("ax axes")
