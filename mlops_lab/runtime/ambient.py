@@ -6,10 +6,15 @@ load the module a state belongs to neither read nor leave it.
 
 from __future__ import annotations
 
+import decimal
+import importlib
 import io
+import logging
 import os
 import pickle
+import re
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -132,6 +137,130 @@ def _expect_figures(left_open: list[tuple[int, str]]) -> None:
     manager.get_active, manager.destroy_all = active, none_left
 
 
+# -- warning filters, levels of loggers, the decimal context ---------------------------------------------------------
+
+_Filter = tuple[Any, ...]  # a warning filter by names and texts
+_folder = os.sep  # the notebook's
+_filters: set[_Filter] = set()  # there before the step's inputs and cells: Python's, the kernel's, those of replayed imports
+_passed_on: set[_Filter] = set()  # left by earlier steps
+_levels: dict[str, int] = {}  # of loggers, likewise
+_imported_filters: set[_Filter] = set()  # what a package sets when it is imported is set wherever it is imported
+_imported_levels: dict[str, int] = {}
+
+
+def watch(folder: str) -> None:
+    """Take what is set now as given, and tell what the notebook sets from now on from what imports of packages set."""
+    global _folder
+    _folder = os.path.realpath(folder) + os.sep
+    for known in (_filters, _passed_on, _levels, _imported_filters, _imported_levels):
+        known.clear()
+    _filters.update(map(_filter_row, warnings.filters))
+    _levels.update(_all_levels())
+    add_filter: Any = getattr(warnings, "_add_filter", None)
+    if add_filter is not None and add_filter.__module__ != __name__:
+
+        def _add_filter(*item: Any, **options: Any) -> None:
+            add_filter(*item, **options)
+            if _importing():
+                _imported_filters.add(_filter_row(item))
+
+        warnings._add_filter = _add_filter  # type: ignore[attr-defined]
+    set_level: Any = logging.Logger.setLevel
+    if set_level.__module__ != __name__:
+
+        def setLevel(self: logging.Logger, level: Any) -> None:
+            set_level(self, level)
+            if _importing():
+                _imported_levels[self.name] = self.level
+
+        logging.Logger.setLevel = setLevel  # type: ignore[method-assign]
+
+
+def _importing() -> bool:
+    """True within the import of a package; one of a module beside the notebook is the notebook's own doing."""
+    frame = sys._getframe(2)
+    below = ""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return "site-packages" in below or not os.path.realpath(below).startswith(_folder)
+        below = frame.f_code.co_filename
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _filter_row(item: Any) -> _Filter:
+    action, message, category, module, line = item
+    texts = [(t.pattern, t.flags) if isinstance(t, re.Pattern) else t for t in (message, module)]
+    return action, texts[0], category.__module__, category.__qualname__, texts[1], line
+
+
+def _filter_of(row: _Filter) -> Any:
+    """The filter; None for a category that isn't here, so that nothing can be of it."""
+    action, message, home, name, module, line = row
+    try:
+        category: Any = sys.modules[home] if home == "__main__" else importlib.import_module(home)
+        for part in name.split("."):
+            category = getattr(category, part)
+    except (ImportError, AttributeError):
+        return None
+    texts = [re.compile(*t) if isinstance(t, tuple) else t for t in (message, module)]
+    return action, texts[0], category, texts[1], line
+
+
+def _get_filters() -> tuple[list[_Filter], list[_Filter]]:
+    """The filters, and those that were there and are gone."""
+    now = [_filter_row(item) for item in warnings.filters]
+    gone = sorted((_filters | _passed_on).difference(now), key=repr)
+    return [row for row in now if row not in _imported_filters or row in _filters], gone
+
+
+def _set_filters(wanted: tuple[list[_Filter], list[_Filter]]) -> None:
+    rows, gone = wanted
+    now = {_filter_row(item): item for item in warnings.filters}
+    own = [row for row in now if row in _filters | _imported_filters and row not in rows and row not in gone]
+    _passed_on.update(rows, gone)
+    if [*own, *rows] == list(now):
+        return  # Python shows warnings anew once the filters are touched
+    items: list[Any] = [now.get(row) or _filter_of(row) for row in (*own, *rows)]
+    warnings.resetwarnings()
+    warnings.filters[:] = [item for item in items if item is not None]  # type: ignore[index]
+
+
+def _all_levels() -> dict[str, int]:
+    named = {name: logger for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)}
+    return {name: logger.level for name, logger in {"": logging.root, **named}.items() if logger.level}
+
+
+def _get_logging() -> tuple[list[tuple[str, int]], int]:
+    levels = {**dict.fromkeys(_levels, 0), **_all_levels()}
+    noted = {n: v for n, v in levels.items() if n in _levels or _imported_levels.get(n) != v}
+    return sorted(noted.items()), logging.root.manager.disable
+
+
+def _set_logging(wanted: tuple[list[tuple[str, int]], int]) -> None:
+    levels = {**dict.fromkeys(_all_levels().keys() - _levels.keys() - _imported_levels.keys(), 0), **dict(wanted[0])}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.disable(wanted[1])
+
+
+_DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
+def _get_decimal() -> tuple[dict[str, Any], list[str]]:
+    """The context without its flags, which any inexact result sets."""
+    context = decimal.getcontext()
+    return {name: getattr(context, name) for name in _DECIMAL}, sorted(s.__name__ for s, on in context.traps.items() if on)
+
+
+def _set_decimal(wanted: tuple[dict[str, Any], list[str]]) -> None:
+    context = decimal.getcontext()
+    for name, value in wanted[0].items():
+        setattr(context, name, value)
+    for signal in context.traps:
+        context.traps[signal] = signal.__name__ in wanted[1]
+
+
 STATES: dict[str, State] = {
     "@random": State("random", _get_random, _set_random, random=True),
     "@numpy.random": State("numpy.random", lambda: _numpy().random.get_state(legacy=True),
@@ -150,6 +279,9 @@ STATES: dict[str, State] = {
     "@numpy.err": State("numpy", lambda: _numpy().geterr(), lambda o: _numpy().seterr(**o),
                         roots=frozenset({"numpy", "pandas"})),
     "@pyplot": State("matplotlib.pyplot", _open_figures, _expect_figures, lazy=True),
+    "@logging": State("logging", _get_logging, _set_logging),
+    "@decimal": State("decimal", _get_decimal, _set_decimal),
+    "@warnings.filters": State("warnings", _get_filters, _set_filters),  # before those shown, which a change of it forgets
     "@warnings": State("warnings", shown.get, shown.put),
 }  # fmt: skip
 

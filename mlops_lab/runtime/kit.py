@@ -43,6 +43,7 @@ from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unp
 from .store import Bundle, Store
 
 _IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
+_MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
 _SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only up to this size
 
 
@@ -67,7 +68,8 @@ class Kit:
         self.inputs: dict[str, list[str] | None] = {}
         self.before: dict[tuple[str, ...], str] = {}
         self.replayed: list[str] = []  # members `def:KEY` of what setup cells define, alike in every step
-        self.states: dict[str, str] = {}
+        self.states: dict[str, str] = {}  # those that the step works with: the version that it was given, or what it found
+        self.states_found: dict[str, str] = {}
         self.states_before: dict[str, bytes] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
         self.loading: list[str] = []
@@ -79,6 +81,7 @@ class Kit:
         """Load the inputs, remember what they look like, and write down which versions they have."""
         started = time.perf_counter()
         ambient.step = self.order["step"]
+        ambient.watch(self.order["folder"])
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
         for row in ambient.STATES.values():
@@ -90,16 +93,17 @@ class Kit:
         self.load()
         self._import_submodules()
         self._configure()
-        for name, version in self.current.items():
-            if name.startswith("@") and self._applies(name):
-                bundle = self._open(version[0])
-                ambient.write(name, bundle.part(bundle.header.stream).tobytes())
+        applied = [name for name in ambient.STATES if name in self.current and self._applies(name)]
+        for name in applied:
+            bundle = self._open(self.current[name][0])
+            ambient.write(name, bundle.part(bundle.header.stream).tobytes())
         self._baseline(prelude)
         for name in ambient.STATES:
             if not ambient.STATES[name].random or self.order["seeded"]:
                 state = ambient.read(name)
                 if state:
-                    self.states[name], self.states_before[name] = state
+                    self.states_found[name], self.states_before[name] = state
+                    self.states[name] = self.current[name][1] if name in applied else state[0]
         self.seconds["load"] = time.perf_counter() - started
         needed = sorted(name for name in set(self.wanted) if self.inputs.get(name))
         self._report({"inputs": self.inputs, "states": self.states, "needed": needed})
@@ -241,6 +245,8 @@ class Kit:
         self._name_functions()
         self._note([*self._storable(prelude), *self.replayed])
         self._note_module()
+        if any(_MAY_PATCH.search(source) for _, source in self.order["sources"]):
+            self._note(modules.patches())  # what the prelude has put into packages
 
     def _note(self, members: Iterable[str]) -> None:
         """Digest what did not come with the inputs."""
@@ -308,7 +314,7 @@ class Kit:
         refused: dict[str, str] = {}
         names = self._storable(self.names)
         packed: dict[str, Packed] = {}
-        held = modules.members(self.order["folder"])
+        held = {**modules.members(self.order["folder"]), **modules.patches()}
         todo = [*names, *held, *self.replayed, *(m for m in self.origin if m.startswith("def:"))]
         for member in todo:  # grows by the definitions that are referred to
             if member in packed or member in refused:
@@ -435,7 +441,7 @@ class Kit:
             if row.random and not self.order["seeded"]:
                 continue
             state = ambient.read(name)
-            if state and state[0] != self.states.get(name) and (name in self.states or row.random):
+            if state and state[0] != self.states_found.get(name) and (name in self.states_found or row.random):
                 bundle, _ = self.store.save([name], state[1], [])
                 outputs[name] = {"version": [bundle, state[0]], "type": "state"}
 

@@ -176,6 +176,49 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("step:c", "print(p.n, P.asked)"),
         ],
     ),
+    (
+        "warning filters set in a branch",
+        "equal",
+        [
+            ("step:a", "import warnings\nquiet = True\nif quiet: warnings.simplefilter('error')"),
+            ("step:b", "try: warnings.warn('a')\nexcept UserWarning: print('raised')\nwarnings.resetwarnings()"),
+            ("step:c", "print(len(warnings.filters))\nwarnings.filterwarnings('error', 'x.*')"),
+            ("step:d", "try: warnings.warn('xy')\nexcept UserWarning: print('raised')\nprint(len(warnings.filters))"),
+        ],
+    ),
+    (
+        "filters of a warning of the notebook's own, set by a function",
+        "equal",
+        [
+            (
+                "step:a",
+                "import warnings\nclass W(UserWarning): pass\ndef strict(): warnings.simplefilter('error', W)\nstrict()",
+            ),
+            ("step:b", "try: warnings.warn('a', W)\nexcept W: print('raised')"),
+        ],
+    ),
+    (
+        "levels of loggers set in a branch",
+        "equal",
+        [
+            ("step:a", "import logging\nverbose = True\nif verbose: logging.getLogger('parity').setLevel(10)"),
+            ("step:b", "log = logging.getLogger('parity')\nprint(log.level)\nfor n in [0]: log.setLevel(n)"),
+            ("step:c", "print(log.level, logging.getLogger('parity').level)"),
+        ],
+    ),
+    (
+        "the decimal context set in a branch and from a variable",
+        "equal",
+        [
+            ("step:a", "import decimal\ndigits = 5\nif digits: decimal.getcontext().prec = digits"),
+            ("step:b", "print(decimal.Decimal(1) / 3)\nctx = decimal.getcontext()"),
+            ("step:c", "ctx.prec = 3\nctx.traps[decimal.Inexact] = True"),
+            (
+                "step:d",
+                "try: print(decimal.Decimal(1) / 3)\nexcept decimal.Inexact: print('inexact', decimal.getcontext().prec)",
+            ),
+        ],
+    ),
 ]
 
 
