@@ -27,6 +27,7 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import sys
@@ -45,6 +46,11 @@ from .store import Bundle, Store
 _IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
 _MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
 _SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only up to this size
+# What the order of a caller may leave out that only loads or only stores.
+_UNLESS_ORDERED: dict[str, Any] = {
+    "sources": (), "reads": None, "keep": None, "current": {}, "imports": {}, "configuration": (), "seeded": False,
+    "modules": (), "dotted": (), "own_configuration": (), "guard": None,
+}  # fmt: skip
 
 
 class GuardRefused(InputRefused):
@@ -55,10 +61,10 @@ class Kit:
     """One step's loading and storing, in the namespace of its kernel."""
 
     def __init__(self, order: dict[str, Any], shell: Any) -> None:
-        self.order = order
+        self.order = {**_UNLESS_ORDERED, **order}
         self.shell = shell
         self.names: dict[str, Any] = shell.user_ns
-        self.current: dict[str, list[str]] = order["current"]
+        self.current: dict[str, list[str]] = self.order["current"]
         self.store = Store(order["store"])
         self.space = Space(self.names, order["step"])
         self.bundles: dict[str, Bundle] = {}
@@ -374,11 +380,14 @@ class Kit:
         others = [name for name in changed if not ambient.STATES[name].random]
         if others:
             after = {name: ambient.read(name) for name in others}
+            root_level = logging.root.level
             for name in others:
                 ambient.write(name, self.states_before[name])
             for code in self.order["own_configuration"]:
                 with contextlib.suppress(Exception):
                     exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
+                if "basicConfig" in code:  # which does nothing a second time
+                    logging.root.setLevel(root_level)
             found += [name for name in others if ambient.read(name) != after[name]]
             for name, state in after.items():
                 if state:
