@@ -267,8 +267,9 @@ def process(seed: int, folder: Path) -> Iterator[Shell]:
     numpy.seterr(**_ERRORS)
     _reset_pandas(_PANDAS, vars(pandas_config)["_global_config"])
     decimal.setcontext(decimal.Context())
-    for logger in _loggers():
-        logger.setLevel(logging.NOTSET)
+    logging.getLogger("parity").setLevel(logging.NOTSET)
+    for library in (decimal, logging):  # what random programs put there
+        vars(library).pop("parity", None)
     _forget_modules(folder)
     sys.path.insert(0, str(folder))
     os.chdir(folder)
@@ -287,11 +288,6 @@ def process(seed: int, folder: Path) -> Iterator[Shell]:
         if dict(os.environ) != dict(kept[1]):
             os.environ.clear()
             os.environ.update(kept[1])
-
-
-def _loggers() -> list[logging.Logger]:
-    """Those of the random programs."""
-    return [logging.getLogger("parity")]
 
 
 def _forget_modules(folder: Path) -> None:
@@ -340,6 +336,7 @@ def quick() -> Iterator[Path]:
     kit.importlib = types.SimpleNamespace(import_module=_recorded_import_module)
     os.fsync = lambda handle: None  # type: ignore[assignment]
     kit.OpenedFiles = _Files
+    patches, modules.patches = modules.patches, dict  # this process has some of its own
     for module in (kit, ambient, pack, store):
         module.sys = _sys
     for module in (modules, shown):
@@ -352,6 +349,7 @@ def quick() -> Iterator[Path]:
         plan_module.effects_of = effects
         kit.importlib = importlib
         os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate = kept
+        modules.patches = patches
         for module in (kit, ambient, pack, store, modules, shown):
             module.sys = sys
         shutil.rmtree(folder, ignore_errors=True)
