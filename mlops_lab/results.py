@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,9 +20,10 @@ import msgspec
 
 from mlops_lab.events import Failure
 from mlops_lab.runtime import FORMAT
-from mlops_lab.runtime.files import file_digest
+from mlops_lab.runtime.files import state_of
 
 Version = list[str]  # [bundle, content]: the bundle that holds a value, and the digest of the value alone
+_MISSING = re.compile(r"No module named '([\w.]+)'|cannot import name .* from '([\w.]+)'")
 _KEPT = 20  # results looked at for one recipe, newest first
 
 
@@ -82,8 +84,9 @@ def apply_outputs(current: dict[str, Version], result: Result) -> None:
             current.pop(name, None)
         elif not output.get("unread"):
             current[name] = output["version"]
-    for path, content in result.files_written.items():
-        current[f"file:{path}"] = [content, content]
+    for path, state in result.files_written.items():
+        if not path.endswith("/"):
+            current[f"file:{path}"] = [state.lstrip("~")] * 2
 
 
 def stale_input(result: Result, current: Mapping[str, Version]) -> str | None:
@@ -100,6 +103,9 @@ def stale_input(result: Result, current: Mapping[str, Version]) -> str | None:
             if used[1] != now[1] or name in result.outputs:
                 return name
             moved.append(name)
+    for name in current:
+        if name.startswith("patch:") and name not in result.inputs:
+            return name  # the step knew the package as it is installed
     if moved:
         present = [n for n, v in result.inputs.items() if v is not None]
         if _sharing({n: result.inputs[n][0] for n in present}) != _sharing({n: current[n][0] for n in present}):  # type: ignore[index]
@@ -111,11 +117,77 @@ def stale_input(result: Result, current: Mapping[str, Version]) -> str | None:
     for name in result.late_states:
         if name in current and (not name.endswith("random") or name in result.outputs):
             return name  # it came with the state that the module has when it is fresh
-    for path, content in result.files_read.items():
+    for path, state in result.files_read.items():
         now = current.get(f"file:{path}")
-        if now is not None and now[1] != content:
+        if path.endswith("/"):
+            names = state.split("/")
+            if any((name in names) != there for name, there in _names_in(path, current).items()):
+                return f"file {path}"
+        elif now is not None and not _same_file(state, now[1]):
             return f"file {path}"
+    missing = _MISSING.search(result.failure.message) if result.failure else None
+    for path in _files_of(missing[1] or missing[2]) if missing else ():
+        if path not in result.files_read and current.get(f"file:{path}", ["", "absent"])[1] != "absent":
+            return f"file {path}"  # the failed import would find it now
     return None
+
+
+def _same_file(seen: str, now: str) -> bool:
+    """True if a file of this state now is as a step saw it, which may only have asked for its size."""
+    return now.endswith(seen) if seen.startswith(":") else now == seen
+
+
+def _names_in(folder: str, current: Mapping[str, Version]) -> dict[str, bool]:
+    """Name -> whether it is there, of what steps left in a folder."""
+    found: dict[str, bool] = {}
+    start = "file:" + folder.removeprefix("./")
+    for path, version in current.items():
+        name, inside, _ = path.removeprefix(start).partition("/") if path.startswith(start) else ("", "", "")
+        if name and (version[1] != "absent" or not inside):
+            found[name] = found.get(name, False) or version[1] != "absent"
+    return found
+
+
+def _files_of(module: str) -> tuple[str, ...]:
+    path = module.replace(".", "/")
+    return f"{path}.py", f"{path}/__init__.py"
+
+
+def clash(above: Result, below: Result) -> str:
+    """The first file that the step below changed and the step above may have seen so, if it ran too early; or nothing."""
+    for path, wrote in sorted(below.files_written.items()):
+        seen, written = above.files_read.get(path), above.files_written.get(path)
+        if path.endswith("/"):
+            names = (seen or "").split("/")
+            if seen is not None and (seen[:1] == "#" or any((c[:1] == "+") == (c[1:] in names) for c in _surely(wrote))):
+                return path
+        elif written is not None:
+            if not (wrote[0] == "~" or written[0] == "~" or wrote == "folder"):
+                return path
+        elif seen in {"absent", "folder"} or (seen or "").startswith(":"):
+            folder, _, name = path.rpartition("/")
+            made = f"+{name}" in _surely(below.files_written.get(f"{folder or '.'}/", ""))
+            if wrote == "absent" if seen == "absent" else made and wrote != "folder":
+                return path
+        elif seen is not None:
+            return path
+    return ""
+
+
+def _surely(changes: str) -> list[str]:
+    return [change.lstrip("~") for change in changes.split("/") if change]
+
+
+def attribute(one: Result, other: Result) -> None:
+    """Of two steps that ran at once: what one of them surely wrote was not the other's child process."""
+    for sure, perhaps in ((one, other), (other, one)):
+        for path, state in list(perhaps.files_written.items()):
+            if path.endswith("/"):
+                known = _surely(sure.files_written.get(path, ""))
+                kept = [change for change in state.split("/") if change[:1] != "~" or change[1:] not in known]
+                perhaps.files_written[path] = "/".join(kept)
+            elif state.startswith("~") and not sure.files_written.get(path, "~").startswith("~"):
+                del perhaps.files_written[path]
 
 
 def _sharing(bundles: Mapping[str, str]) -> set[frozenset[str]]:
@@ -186,8 +258,8 @@ class ResultStore:
         stale = stale_input(last, current)
         if stale:
             return stale + " changed" if stale.startswith("file ") else f"input {stale} changed"
-        for path, content in last.files_read.items():
-            if f"file:{path}" not in current and file_digest(str(self.base / path)) != content:
+        for path, state in last.files_read.items():
+            if not self._is_on_disk(path, state, current):
                 return f"file {path} changed"
         if not _covers(last.keep, keep):
             return "a later step now reads more of what it leaves"
@@ -199,8 +271,23 @@ class ResultStore:
         bundles = [o["version"][0] for o in result.outputs.values() if o]
         if not all(b.startswith("refused:") or self.has_bundle(b) for b in bundles):
             return False
-        on_disk = {p: c for p, c in result.files_read.items() if f"file:{p}" not in current} | result.files_written
-        return all(file_digest(str(self.base / path)) == content for path, content in on_disk.items())
+        written = {path: state.lstrip("~") for path, state in result.files_written.items() if not path.endswith("/")}
+        return all(self._is_on_disk(p, s, {}) for p, s in written.items()) and all(
+            self._is_on_disk(p, s, current) for p, s in result.files_read.items() if p not in written
+        )
+
+    def _is_on_disk(self, path: str, state: str, current: Mapping[str, Version]) -> bool:
+        """True if a file is as a step saw it, or if that is for the versions of the steps above to say."""
+        if f"file:{path}" in current:
+            return True
+        full = os.path.join(self.base, path)  # keeps the `/` of a listing
+        if state.startswith(":"):  # the content doesn't matter, and reading it may take long
+            file = Path(full)
+            return file.is_file() and f":{file.stat().st_size}" == state
+        now = state_of(full)
+        if path.endswith("/") and "absent" not in (state, now):
+            return set(now.split("/")) ^ set(state.split("/")) <= _names_in(path, current).keys()
+        return now == state
 
     def _filed(self, recipe: Recipe) -> Iterator[Result]:
         folder = self.folder / recipe.digest

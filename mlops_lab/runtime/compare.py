@@ -1,40 +1,37 @@
 """Whether two values are the same value, for `verify`: structure, exact contents, and what shares an object with what.
 
-Run as a program by the notebook's kernel interpreter with the path of a JSON file: `runs`, a list of two `{"store", "current"}`
-(versions of variables, as the runtime stores them), `names`, `folder` and `paths` to find local modules, and `result`, the file
-to write: name -> why the two differ (an empty text: they don't; null: that can't be told). Standard library only, and what the
-values themselves bring.
+`Comparison` takes the variables of two namespaces one after the other. What it can't decide it calls `Unknown`, never equal.
+Standard library only, and what the values themselves bring. `ends.py` runs it on what two runs left.
 """
 
 from __future__ import annotations
 
 import copyreg
+import datetime
 import decimal
 import fractions
-import importlib
-import importlib.util
-import json
+import functools
 import math
-import os
+import pathlib
+import re
 import sys
 import types
-from types import SimpleNamespace
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 _ATOMS = (
-    str,
-    bytes,
-    int,
-    complex,
-    bool,
-    type(None),
-    type(...),
-    type(NotImplemented),
-    range,
-    decimal.Decimal,
-    fractions.Fraction,
-)
-_MOST = 2_000_000  # parts looked at in one value
+    str, bytes, int, bool, type(None), type(...), type(NotImplemented), range, decimal.Decimal, fractions.Fraction,
+    datetime.date, datetime.time, datetime.timedelta, pathlib.PurePath, re.Pattern, uuid.UUID,
+)  # fmt: skip
+_QUICK = {str, bytes, int, bool, type(None)}  # of these, lists are compared at once
+_FOUND_BY_NAME = (types.ModuleType, types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+_OF_CLASS = {"__dict__", "__weakref__", "__module__", "_abc_impl", "__annotate__", "__annotate_func__", "__firstlineno__"}
+_CODE = (
+    "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags", "co_argcount", "co_posonlyargcount",
+    "co_kwonlyargcount",
+)  # fmt: skip
+_MOST = 2_000_000  # parts looked at in one variable
 _SHOWN = 60  # characters of a value in a text
 
 
@@ -46,60 +43,91 @@ class Comparison:
     """Compares the variables of two namespaces one after the other; what was the same object stays so."""
 
     def __init__(self) -> None:
-        self.partner: dict[int, int] = {}  # id of an object of the first namespace -> that of the second
-        self.back: dict[int, int] = {}
-        self.seen: set[tuple[int, int]] = set()
-        self.kept: list[Any] = []  # so that ids stay unique
-        self.left = _MOST
+        self._partner: dict[Any, Any] = {}  # what identifies an object of the first namespace -> that of the second
+        self._back: dict[Any, Any] = {}
+        self._seen: set[tuple[int, int]] = set()
+        self._kept: list[Any] = []  # so that ids stay unique
+        self._left = _MOST
+
+    def variable(self, one: Any, other: Any, name: str) -> str:
+        """Where and how two variables differ, or nothing. Raises `Unknown`, or what a value's own methods raise."""
+        before = self._partner.copy(), self._back.copy(), self._seen.copy()
+        self._left = _MOST
+        equal = False
+        try:
+            found = self.difference(one, other, name)
+            equal = not found
+            return found
+        finally:
+            if not equal:  # what was taken for equal on the way need not be
+                self._partner, self._back, self._seen = before
 
     def difference(self, one: Any, other: Any, path: str) -> str:
-        """Where and how the values differ, or nothing. Raises `Unknown`."""
-        self.left -= 1
-        if self.left < 0:
+        """As `variable`, for a part of one."""
+        self._left -= 1
+        if self._left < 0:
             raise Unknown("too large")
         kind, other_kind = type(one), type(other)
         if (kind.__module__, kind.__qualname__) != (other_kind.__module__, other_kind.__qualname__):
             return f"{path}: {kind.__qualname__} != {other_kind.__qualname__}"
-        if isinstance(one, float):
-            same = (one == other and math.copysign(1, one) == math.copysign(1, other)) or (one != one and other != other)
-            return "" if same else _unequal(path, one, other)
-        if isinstance(one, _ATOMS) and kind.__module__ != "__main__":
-            return "" if one == other else _unequal(path, one, other)
-        if isinstance(one, (types.ModuleType, types.BuiltinFunctionType)):
-            return "" if one.__name__ == other.__name__ else _unequal(path, one, other)
-        if (id(one), id(other)) in self.seen:
+        if kind is float:
+            return "" if _same_float(one, other) else unequal(path, one, other)
+        if kind is complex:
+            same = _same_float(one.real, other.real) and _same_float(one.imag, other.imag)
+            return "" if same else unequal(path, one, other)
+        if kind in _QUICK or (isinstance(one, _ATOMS) and kind.__module__ != "__main__" and not getattr(one, "__dict__", None)):
+            return "" if one == other else unequal(path, one, other)
+        if isinstance(one, _FOUND_BY_NAME):
+            return "" if one.__name__ == other.__name__ else unequal(path, one, other)
+        if (id(one), id(other)) in self._seen:
             return ""
-        self.seen.add((id(one), id(other)))
-        self.kept += [one, other]
-        if _can_change(one):
-            if id(one) in self.partner or id(other) in self.back:
-                return f"{path}: shares an object with another value in one run only"
-            self.partner[id(one)], self.back[id(other)] = id(other), id(one)
+        if _can_change(one) and not self._pair(id(one), id(other)):
+            return f"{path}: shares an object with another value in one run only"
+        self._seen.add((id(one), id(other)))
+        self._kept += [one, other]
         return self._contents(one, other, path)
 
+    def _pair(self, one: Any, other: Any) -> bool:
+        """False if one of them belongs to another one already."""
+        return self._partner.setdefault(one, other) == other and self._back.setdefault(other, one) == one
+
     def _contents(self, one: Any, other: Any, path: str) -> str:
-        root = type(one).__module__.partition(".")[0]
-        if root == "matplotlib":
-            raise Unknown("a figure, or a part of one")
-        special = {"numpy": self._numpy, "pandas": self._pandas, "torch": self._torch}.get(root)
-        if special:
-            return special(one, other, path)
+        kind = type(one)
+        if kind in (list, tuple):
+            return self._items(one, other, path)
+        if kind is dict:
+            return self._mapping(one, other, path)
+        if kind in (set, frozenset):
+            return self._items(_in_order(one), _in_order(other), path)
         if isinstance(one, types.FunctionType):
             return self._function(one, other, path)
         if isinstance(one, type):
             return self._class(one, other, path)
-        if type(one) in (list, tuple):
-            return self._items(one, other, path)
-        if type(one) is dict:
-            return self._mapping(one, other, path)
-        if type(one) in (set, frozenset):
-            found = self._items(sorted(one, key=repr), sorted(other, key=repr), path)
-            return found
+        if isinstance(one, types.CodeType):
+            return self._code(one, other, path)
+        if isinstance(one, types.BuiltinFunctionType):
+            left, right = ([f.__name__, f.__module__, getattr(f, "__self__", None)] for f in (one, other))
+            return self._items(left, right, path)
+        if isinstance(one, types.CellType):
+            return self.difference(_content(one), _content(other), path)
+        if isinstance(one, (staticmethod, classmethod)):
+            return self.difference(one.__func__, other.__func__, path)
+        if isinstance(one, property):
+            return self._items([one.fget, one.fset, one.fdel], [other.fget, other.fset, other.fdel], path)
+        if isinstance(one, functools.cached_property):
+            return self.difference(one.func, other.func, path)
+        for module, names, compare in _TABLE:
+            known = sys.modules.get(module)
+            if known is not None and isinstance(one, tuple(vars(known).get(name, ()) for name in names)):
+                return compare(self, one, other, path)
         return self._reduced(one, other, path)
 
-    def _items(self, one: Any, other: Any, path: str) -> str:
+    def _items(self, one: Sequence[Any], other: Sequence[Any], path: str) -> str:
         if len(one) != len(other):
             return f"{path}: {len(one)} items != {len(other)} items"
+        kinds = list(map(type, one))
+        if _QUICK.issuperset(kinds) and kinds == list(map(type, other)) and list(one) == list(other):
+            return ""
         for position, (left, right) in enumerate(zip(one, other, strict=True)):
             if found := self.difference(left, right, f"{path}[{position}]"):
                 return found
@@ -113,74 +141,45 @@ class Comparison:
                 return found
         return ""
 
-    def _function(self, one: Any, other: Any, path: str) -> str:
-        if (one.__module__, one.__qualname__) != (other.__module__, other.__qualname__):
-            return _unequal(path, one.__qualname__, other.__qualname__)
-        if one.__module__ != "__main__":
-            return ""
-        if (one.__code__.co_code, one.__code__.co_names) != (other.__code__.co_code, other.__code__.co_names):
-            return f"{path}: other code"
-        cells = [[_content(cell) for cell in f.__closure__ or ()] for f in (one, other)]
-        parts = [[f.__defaults__, f.__kwdefaults__, f.__dict__, c] for f, c in zip((one, other), cells, strict=True)]
-        return self._items(parts[0], parts[1], f"{path}.__closure__")
-
-    def _class(self, one: type, other: type, path: str) -> str:
-        if one.__module__ != "__main__":
-            return "" if one is other else _unequal(path, one, other)
-        left, right = ({k: v for k, v in vars(c).items() if not k.startswith("__")} for c in (one, other))
-        if set(left) != set(right):
-            return f"{path}: attributes {sorted(set(left) ^ set(right))} in one run only"
-        for name in left:
-            if callable(left[name]) or isinstance(left[name], (property, classmethod, staticmethod)) or name.startswith("_abc"):
-                continue
-            if found := self.difference(left[name], right[name], f"{path}.{name}"):
+    def _named(self, one: dict[str, Any], other: dict[str, Any], path: str) -> str:
+        """Attributes: their order is not looked at."""
+        if set(one) != set(other):
+            return f"{path}: attributes {sorted(map(str, set(one) ^ set(other)))} in one run only"
+        for name, left in one.items():
+            if found := self.difference(left, other[name], f"{path}.{name}"):
                 return found
         return ""
 
-    def _numpy(self, one: Any, other: Any, path: str) -> str:
-        import numpy as np
+    def _function(self, one: Any, other: Any, path: str) -> str:
+        if (one.__module__, one.__qualname__) != (other.__module__, other.__qualname__):
+            return unequal(path, one.__qualname__, other.__qualname__)
+        if one.__module__ != "__main__" and "<" not in one.__qualname__:
+            return ""  # of a package, found by its name
+        if found := self._code(one.__code__, other.__code__, path):
+            return found
+        left, right = (
+            {
+                "__defaults__": f.__defaults__, "__kwdefaults__": f.__kwdefaults__, "__doc__": f.__doc__,
+                "__closure__": [_content(cell) for cell in f.__closure__ or ()], **f.__dict__,
+            }
+            for f in (one, other)
+        )  # fmt: skip
+        self._kept += [left, right]
+        return self._named(left, right, path)
 
-        if not isinstance(one, (np.ndarray, np.generic)):
-            return self._reduced(one, other, path)
-        if one.dtype != other.dtype or one.shape != other.shape:
-            return f"{path}: {one.dtype} of shape {one.shape} != {other.dtype} of shape {other.shape}"
-        if one.dtype.hasobject:
-            return self._items(list(np.asarray(one).ravel()), list(np.asarray(other).ravel()), path)
-        if isinstance(one, np.ma.MaskedArray) and not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
-            return f"{path}: other mask"
-        left, right = np.asarray(one), np.asarray(other)
-        if left.tobytes() == right.tobytes():
-            return ""
-        if left.dtype.names is None:
-            where = np.flatnonzero(~((left == right) | ((left != left) & (right != right))).ravel())
-            if len(where):
-                place = tuple(int(i) for i in np.unravel_index(where[0], left.shape))
-                inside = f"{path}[{', '.join(map(str, place))}]" if place else path
-                return f"{_unequal(inside, left[place], right[place])} ({len(where)} of {left.size} differ)"
-        return f"{path}: other bytes"
+    def _code(self, one: Any, other: Any, path: str) -> str:
+        """Without the places of the lines, and the names of the files."""
+        if [getattr(one, name) for name in _CODE] != [getattr(other, name) for name in _CODE]:
+            return f"{path}: other code"
+        return self._items(one.co_consts, other.co_consts, f"{path}.__code__.co_consts")
 
-    def _pandas(self, one: Any, other: Any, path: str) -> str:
-        import pandas as pd
-        from pandas import testing
-
-        check = {pd.DataFrame: testing.assert_frame_equal, pd.Series: testing.assert_series_equal}.get(type(one))
-        if check is None and isinstance(one, pd.Index):
-            check = testing.assert_index_equal
-        if check is None:
-            return self._reduced(one, other, path)
-        try:
-            check(one, other, **({"exact": True} if isinstance(one, pd.Index) else {"check_exact": True}))
-        except AssertionError as error:
-            return f"{path}: {' '.join(str(error).split())[:200]}"
-        return self.difference(dict(getattr(one, "attrs", {})), dict(getattr(other, "attrs", {})), f"{path}.attrs")
-
-    def _torch(self, one: Any, other: Any, path: str) -> str:
-        torch = sys.modules["torch"]
-        if not isinstance(one, torch.Tensor):
-            return self._reduced(one, other, path)
-        if (one.dtype, one.shape, one.requires_grad) != (other.dtype, other.shape, other.requires_grad):
-            return f"{path}: {one.dtype} of shape {tuple(one.shape)} != {other.dtype} of shape {tuple(other.shape)}"
-        return "" if torch.allclose(one, other, rtol=0, atol=0, equal_nan=True) else f"{path}: other numbers"
+    def _class(self, one: type, other: type, path: str) -> str:
+        if one.__module__ != "__main__":
+            return "" if one is other else unequal(path, one, other)
+        if found := self._items(one.__bases__, other.__bases__, f"{path}.__bases__"):
+            return found
+        left, right = ({k: v for k, v in vars(c).items() if k not in _OF_CLASS} for c in (one, other))
+        return self._named(left, right, path)
 
     def _reduced(self, one: Any, other: Any, path: str) -> str:
         """By what pickle would store."""
@@ -196,29 +195,190 @@ class Comparison:
                 continue
             made, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
             parts.append([made, arguments, state, list(items or ()), list(pairs or ())])
-        self.kept += parts
-        if len(parts[0]) == 1 or len(parts[1]) == 1:
-            return "" if parts[0] == parts[1] else _unequal(path, one, other)
+        self._kept += parts
         left, right = parts
-        if isinstance(left[2], dict) and isinstance(right[2], dict):
-            if set(left[2]) != set(right[2]):
-                return f"{path}: attributes {sorted(map(str, set(left[2]) ^ set(right[2])))} in one run only"
-            for name in left[2]:
-                if found := self.difference(left[2][name], right[2][name], f"{path}.{name}"):
-                    return found
+        if len(left) == 1 or len(right) == 1:
+            return "" if left == right else unequal(path, one, other)
+        states = [left[2], right[2]]
+        if all(isinstance(state, tuple) and len(state) == 2 for state in states):  # attributes, and slots
+            states = [{**(state[0] or {}), **(state[1] or {})} if _is_slotted(state) else state for state in states]
+            self._kept += states
+        if all(isinstance(state, dict) for state in states):
+            if found := self._named(*states, path):
+                return found
             left[2] = right[2] = None
-        return self._items(left[1:], right[1:], path)
+        return self._items(left, right, path)
+
+    # -- what packages bring ---------------------------------------------------------------------------------------
+
+    def _artist(self, one: Any, other: Any, path: str) -> str:
+        raise Unknown("a figure, or a part of one")
+
+    def _array(self, one: Any, other: Any, path: str) -> str:
+        import numpy as np
+
+        if one.dtype != other.dtype or one.shape != other.shape:
+            return f"{path}: {one.dtype} of shape {one.shape} != {other.dtype} of shape {other.shape}"
+        if isinstance(one, np.ndarray):
+            for flag in ("C_CONTIGUOUS", "F_CONTIGUOUS", "WRITEABLE"):
+                if one.flags[flag] != other.flags[flag]:
+                    return f"{path}: its flag {flag} is {one.flags[flag]} != {other.flags[flag]}"
+            if one.size and one.flags.writeable and not self._pair(*map(_memory, (one, other))):
+                return f"{path}: shares memory with another array in one run only"
+            if isinstance(one, np.ma.MaskedArray) and not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
+                return f"{path}: other mask"
+            attributes = [v.__dict__ if type(v) is not np.ndarray and hasattr(v, "__dict__") else {} for v in (one, other)]
+            if not isinstance(one, np.ma.MaskedArray) and (found := self._named(*attributes, path)):
+                return found
+        return self._numbers(np.asarray(one), np.asarray(other), path)
+
+    def _numbers(self, one: Any, other: Any, path: str) -> str:
+        """The elements of two arrays of one type and shape."""
+        import numpy as np
+
+        if one.dtype.names:
+            return next((text for n in one.dtype.names if (text := self._array(one[n], other[n], f"{path}[{n!r}]"))), "")
+        if one.dtype.hasobject:
+            return self._items(list(one.ravel()), list(other.ravel()), path)
+        if one.tobytes() == other.tobytes():
+            return ""
+        if one.dtype.kind == "V":
+            return f"{path}: other bytes"
+        same = (one == other) | ((one != one) & (other != other))
+        if one.dtype.kind in "fc":
+            for left, right in ((one.real, other.real), (one.imag, other.imag)):
+                same = same & ((left != 0) | (np.signbit(left) == np.signbit(right)))
+        where = np.flatnonzero(~np.asarray(same).ravel())
+        if not len(where):
+            return ""
+        place = tuple(int(i) for i in np.unravel_index(where[0], one.shape))
+        inside = f"{path}[{', '.join(map(str, place))}]" if place else path
+        many = f" ({len(where)} of {one.size} differ)" if one.size > 1 else ""
+        return f"{unequal(inside, one[place].item(), other[place].item())}{many}"
+
+    def _frame(self, one: Any, other: Any, path: str) -> str:
+        """A DataFrame or a Series."""
+        for name in ("index", "columns", "name", "attrs", *one._metadata):
+            if hasattr(one, name) and (found := self.difference(getattr(one, name), getattr(other, name), f"{path}.{name}")):
+                return found
+        if one.flags.allows_duplicate_labels != other.flags.allows_duplicate_labels:
+            return f"{path}: other flags"
+        if one.ndim == 1:
+            return self._column(one.array, other.array, path)
+        for position, label in enumerate(one.columns):
+            left, right = one.iloc[:, position].array, other.iloc[:, position].array
+            if found := self._column(left, right, f"{path}[{_short(label)}]"):
+                return found
+        return ""
+
+    def _index(self, one: Any, other: Any, path: str) -> str:
+        if hasattr(one, "levels"):
+            parts = [[list(i.names), list(i.levels), [list(map(int, codes)) for codes in i.codes]] for i in (one, other)]
+        else:
+            parts = [[list(i.names), str(getattr(i, "freq", None))] for i in (one, other)]
+        self._kept += parts
+        if found := self._items(*parts, path):
+            return found
+        if hasattr(one, "levels"):
+            return ""
+        if hasattr(one, "step"):
+            left, right = ((i.start, i.stop, i.step) for i in (one, other))
+            return "" if left == right else unequal(path, one, other)
+        return self._column(one.array, other.array, path)
+
+    def _column(self, one: Any, other: Any, path: str) -> str:
+        """An array of pandas. Its memory is left out: what only pandas shares it copies before it writes."""
+        import numpy as np
+
+        if type(one) is not type(other) or one.dtype != other.dtype or str(one.dtype) != str(other.dtype):
+            return f"{path}: {one.dtype} != {other.dtype}"
+        if len(one) != len(other):
+            return f"{path}: {len(one)} items != {len(other)} items"
+        if hasattr(one, "codes"):
+            if found := self.difference(one.categories, other.categories, f"{path}.categories"):
+                return found
+            if one.ordered != other.ordered:
+                return unequal(f"{path}.ordered", one.ordered, other.ordered)
+            return self._numbers(np.asarray(one.codes), np.asarray(other.codes), f"{path}.codes")
+        if hasattr(one, "asi8"):
+            found = self._numbers(one.asi8, other.asi8, path)
+            return f"{path}: other times" if found else ""
+        if isinstance(one.dtype, np.dtype):
+            return self._numbers(one.to_numpy(), other.to_numpy(), path)
+        return self._items(list(np.asarray(one, object)), list(np.asarray(other, object)), path)
+
+    def _tensor(self, one: Any, other: Any, path: str) -> str:
+        left, right = ([t.dtype, tuple(t.shape), t.stride(), t.requires_grad, str(t.device)] for t in (one, other))
+        if left != right:
+            return f"{path}: {', '.join(map(str, left))} != {', '.join(map(str, right))}"
+        if one.layout != other.layout or "strided" not in str(one.layout):
+            return self._reduced(one, other, path)
+        places = [("memory", t.untyped_storage().data_ptr(), t.storage_offset()) for t in (one, other)]
+        if one.numel() and not self._pair(*places):
+            return f"{path}: shares memory with another tensor in one run only"
+        torch = sys.modules["torch"]
+        left, right = (t.detach().cpu().resolve_conj().resolve_neg().contiguous() for t in (one, other))
+        if torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8)):
+            return self.difference(one.grad, other.grad, f"{path}.grad") if one.is_leaf else ""
+        same = ((left == right) | ((left != left) & (right != right))).all()
+        return f"{path}: other numbers" if not same or (left == 0).any() else ""
+
+
+# Module, names of classes there, how their instances are compared; the first row that fits counts.
+_TABLE: tuple[tuple[str, tuple[str, ...], Any], ...] = (
+    ("matplotlib.artist", ("Artist",), Comparison._artist),
+    ("numpy", ("ndarray", "generic"), Comparison._array),
+    ("pandas", ("DataFrame", "Series"), Comparison._frame),
+    ("pandas", ("Index",), Comparison._index),
+    ("pandas.api.extensions", ("ExtensionArray",), Comparison._column),
+    ("torch", ("Tensor",), Comparison._tensor),
+)
+
+
+def _same_float(one: float, other: float) -> bool:
+    return (one == other and math.copysign(1, one) == math.copysign(1, other)) or (one != one and other != other)
 
 
 def _can_change(value: Any) -> bool:
     """True for what two variables may share so that a change of one is seen in the other."""
     if isinstance(value, (list, dict, set, bytearray)):
         return True
-    kind = type(value)
-    if kind.__qualname__ in {"DataFrame", "Series"} and kind.__module__.partition(".")[0] == "pandas":
-        return True
-    # Two arrays on one memory are as good as one array.
-    return hasattr(value, "__dict__") and kind.__module__ == "__main__"
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, *_ATOMS)):
+        return False
+    return hasattr(value, "__dict__")
+
+
+def _memory(array: Any) -> tuple[str, int, int]:
+    """The place that an array shows: of the array below all views, and where in it."""
+    below = array
+    while type(below.base) is type(array) or type(below.base).__name__ in {"ndarray", "memmap"}:
+        below = below.base
+    first, start = (int(a.__array_interface__["data"][0]) for a in (array, below))
+    return ("memory", start, first - start) if first >= start else ("memory", first, 0)
+
+
+def _in_order(values: Any) -> list[Any]:
+    """The elements of a set in an order that depends on what they are."""
+    keys = {_key(value): value for value in values}
+    if len(keys) != len(values):
+        raise Unknown("a set whose elements can't be told apart")
+    return [keys[key] for key in sorted(keys)]
+
+
+def _key(value: Any) -> str:
+    if isinstance(value, (frozenset, tuple)):
+        parts = list(map(_key, value))
+        return f"{type(value).__name__} {parts if isinstance(value, tuple) else sorted(parts)}"
+    if isinstance(value, (type, types.FunctionType)):
+        return f"{value.__module__} {value.__qualname__}"
+    text = repr(value)
+    if " at 0x" in text:
+        raise Unknown("a set of objects that only differ by where they are")
+    return f"{type(value).__qualname__} {text}"
+
+
+def _is_slotted(state: tuple[Any, Any]) -> bool:
+    return isinstance(state[1], dict) and (state[0] is None or isinstance(state[0], dict))
 
 
 def _content(cell: Any) -> Any:
@@ -228,70 +388,11 @@ def _content(cell: Any) -> Any:
         return None
 
 
-def _unequal(path: str, one: Any, other: Any) -> str:
+def unequal(path: str, one: Any, other: Any) -> str:
+    """A text for two values that differ."""
     return f"{path}: {_short(one)} != {_short(other)}"
 
 
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def _namespace(run: dict[str, Any], names: list[str], runtime: Any) -> dict[str, Any]:
-    """The variables of a run, loaded one by one: what can't be loaded is missing."""
-    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
-    current = {n: v for n, v in run["current"].items() if not n.startswith("module:") and not v[0].startswith("refused:")}
-    order = {
-        "step": "",
-        "store": run["store"],
-        "folder": "",
-        "current": current,
-        "reads": [],
-        "keep": [],
-        "imports": {},
-        "seeded": False,
-    }
-    kit = runtime.Kit(order, SimpleNamespace(user_ns=space))
-    kit.load()
-    for name in names:
-        kit.wanted = [name]
-        try:
-            for wanted in kit.wanted:
-                kit._load(wanted)
-        except Exception:
-            space.pop(name, None)
-    return space
-
-
-def main() -> None:
-    """Compare two runs."""
-    folder = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [place for place in sys.path if os.path.abspath(place or ".") != folder]
-    with open(sys.argv[1], encoding="utf-8") as file:
-        work = json.load(file)
-    sys.path[:0] = [work["folder"], *work["paths"]]
-    sys.setrecursionlimit(20_000)
-    top = "mlops_lab_runtime"
-    spec = importlib.util.spec_from_file_location(top, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
-    assert spec is not None and spec.loader is not None
-    sys.modules[top] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[top])
-    runtime = importlib.import_module(f"{top}.kit")
-    one, other = (_namespace(run, work["names"], runtime) for run in work["runs"])
-    comparison = Comparison()
-    found: dict[str, str | None] = {}
-    for name in work["names"]:
-        if name not in one or name not in other:
-            found[name] = None
-            continue
-        comparison.left = _MOST
-        try:
-            found[name] = comparison.difference(one[name], other[name], name)
-        except Exception:  # whatever a user's own methods raise
-            found[name] = None
-    with open(work["result"], "w", encoding="utf-8") as file:
-        json.dump(found, file)
-
-
-if __name__ == "__main__":
-    main()

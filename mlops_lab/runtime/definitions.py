@@ -33,7 +33,7 @@ class Space:
 
     def value(self, member: str) -> Any:
         """A variable's value, or that of a local module's attribute (`module:NAME.ATTRIBUTE`)."""
-        return modules.value(member) if member.startswith(modules.PREFIX) else self.names[member]
+        return modules.value(member) if member.startswith(modules.KINDS) else self.names[member]
 
     def key_of(self, definition: Any) -> str | None:
         return self._keys.get(id(definition))

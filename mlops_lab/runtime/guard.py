@@ -74,7 +74,7 @@ def undeclared(step: str, tables: Mapping[str, Any], inputs: Mapping[str, Any], 
         known = name in tables["changes"]
         if ":" in name:  # a definition or what a module holds
             # Whoever has an instance has the class: the readers of its name are not all that see it.
-            later = tables["unrelated"] if before or name.startswith("module:") else []
+            later = tables["unrelated"] if before or not name.startswith("def:") or name.startswith("def:setup:/") else []
             shown = name[4:].rpartition("/")[2] if name.startswith("def:") else "@" + name.partition(":")[2]
             if later:
                 found.append(_changed(step, who, shown, later))

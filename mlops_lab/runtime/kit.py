@@ -39,7 +39,7 @@ from typing import Any
 from . import ambient, guard, modules, shown
 from .ambient import InputRefused
 from .definitions import is_notebook_class, name_replayed
-from .files import OpenedFiles, file_digest
+from .files import OpenedFiles
 from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
 from .store import Bundle, Store
 
@@ -120,7 +120,8 @@ class Kit:
             self.names.pop(name, None)
         self.prelude = prelude
         self.files = files
-        files.watching = True
+        self.shell.events.register("post_run_cell", self._report_files_of_failure)
+        files.start()
         self.imports.start()
         shown.watch()
 
@@ -131,7 +132,7 @@ class Kit:
         # What the prelude bound may have a newer version, which the step might see or replace.
         replayed = [n for n in self.names if n in self.current]
         # Reads don't tell which modules a step's functions end up in, so what local modules hold always comes along.
-        held = [n for n in self.current if n.startswith(modules.PREFIX)]
+        held = [n for n in self.current if n.startswith(modules.KINDS)]
         # Nor which instances and functions come along, whose replayed classes and functions a step above has changed.
         changed = [
             n for n in self.replayed
@@ -206,7 +207,7 @@ class Kit:
             if self.current.get(member, ("",))[0] == name:
                 self.origin[member] = name
                 self.inputs[member] = self.current[member]
-                if member.startswith(modules.PREFIX):
+                if member.startswith(modules.KINDS):
                     modules.put(member, value, self.names)
                 elif not member.startswith("def:"):
                     self.names[member] = value
@@ -311,7 +312,7 @@ class Kit:
 
     def end(self) -> None:
         """Store what the step bound or changed, and write the result."""
-        self.files.watching = False
+        self.files.stop()
         self.imports.stop()
         started = time.perf_counter()
         numpy_atoms()
@@ -344,16 +345,12 @@ class Kit:
         undeclared = self._undeclared_states(outputs)
         self._keep_for_people(names, outputs)
         self.seconds["save"] = time.perf_counter() - started
-        folder = self.order["folder"]
         self._report(
             {
                 "inputs": self.inputs,  # with what the cells' own imports brought
                 "states": self._states_used(),
                 "outputs": outputs,
-                "files_read": {
-                    p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.read | self._local_modules())
-                },
-                "files_written": {p: file_digest(os.path.join(folder, p)) for p in sorted(self.files.written)},
+                **self._files_used(),
                 "late_states": [n for n in ambient.STATES if n not in self.states and ambient.read(n)],
                 "undeclared_states": undeclared,
                 "seconds": self.seconds,
@@ -362,6 +359,15 @@ class Kit:
         )
         if self.order["guard"]:
             self._refuse(guard.undeclared(self.order["step"], self.order["guard"], self.inputs, outputs, undeclared))
+
+    def _files_used(self) -> dict[str, dict[str, str]]:
+        with self.files.paused():
+            return {"files_read": self.files.reads(self._local_modules()), "files_written": self.files.writes()}
+
+    def _report_files_of_failure(self, result: Any) -> None:
+        """A step that failed for want of a file must run again once a step above has written it."""
+        if getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None):
+            self._report(self._files_used())
 
     def _refuse(self, findings: list[guard.Finding]) -> None:
         if findings:

@@ -33,7 +33,7 @@ def value(name: str, current: dict[str, list[str]], store: str) -> Any:
         "step": "",
         "store": store,
         "folder": "",
-        "current": {n: v for n, v in current.items() if not n.startswith("module:")},  # their modules are not here
+        "current": {n: v for n, v in current.items() if not n.startswith(("module:", "patch:"))},  # their modules are not here
         "reads": [name],
         "keep": [],
         "imports": {},

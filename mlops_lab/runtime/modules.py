@@ -2,7 +2,7 @@
 
 A module's attribute is a member of the step like a variable, called `module:NAME.ATTRIBUTE` (or `module:NAME.CLASS.ATTRIBUTE`),
 so that it shares its bundle with the variables that hold the same object. Functions and classes themselves are code, which each
-step imports; modules that are installed are left alone.
+step imports; modules that are installed are left alone, but for what is put into them from outside (`patch:...`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-PREFIX = "module:"
+HELD, PATCH = "module:", "patch:"
+KINDS = (HELD, PATCH)
 _NOTHING = object()
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, property, staticmethod, classmethod,
          types.MemberDescriptorType, types.GetSetDescriptorType)  # fmt: skip
@@ -44,11 +45,11 @@ def members(folder: str, only: str = "") -> dict[str, Any]:
         if only and name != only:
             continue
         for attribute, value in _data(module):
-            found[f"{PREFIX}{name}.{attribute}"] = value
+            found[f"{HELD}{name}.{attribute}"] = value
         for attribute, value in list(vars(module).items()):
             if isinstance(value, type) and value.__module__ == name and "." not in value.__qualname__:
                 for inner, content in _data(value):
-                    found[f"{PREFIX}{name}.{attribute}.{inner}"] = content
+                    found[f"{HELD}{name}.{attribute}.{inner}"] = content
     return found
 
 
@@ -56,6 +57,33 @@ def _data(holder: Any) -> Iterator[tuple[str, Any]]:
     for name, value in list(vars(holder).items()):
         if not name.startswith("__") and not isinstance(value, _CODE) and not name.startswith("_abc_"):
             yield name, value
+
+
+def patches() -> dict[str, Any]:
+    """Member -> function, for what was put into packages from outside.
+
+    That is functions of the notebook anywhere, and ways to display a class that another package made and set while it ran, as
+    seaborn does to matplotlib's colour maps.
+    """
+    found = {}
+    for name, module in list(sys.modules.items()):
+        root = name.partition(".")[0]
+        if root in {"__main__", "__mp_main__", "mlops_lab_runtime"} or not hasattr(module, "__dict__"):
+            continue
+        for attribute, content in list(vars(module).items()):
+            kind = type(content)
+            if kind is types.FunctionType and content.__module__ == "__main__":
+                found[f"{PATCH}{name}.{attribute}"] = content
+            elif isinstance(content, type) and content.__module__ == name and root not in sys.stdlib_module_names:
+                for inner, function in list(vars(content).items()):
+                    if type(function) is types.FunctionType and _is_from_outside(inner, function, root):
+                        found[f"{PATCH}{name}.{attribute}.{inner}"] = function
+    return found
+
+
+def _is_from_outside(name: str, function: types.FunctionType, root: str) -> bool:
+    home = (function.__module__ or "").partition(".")[0]
+    return home == "__main__" or (name.startswith("_repr_") and home != root and "<locals>" in function.__qualname__)
 
 
 def value(member: str) -> Any:
@@ -72,7 +100,7 @@ def put(member: str, new: Any, names: dict[str, Any]) -> None:
     holder, attribute = _holder(member)
     old = vars(holder).get(attribute, _NOTHING)
     setattr(holder, attribute, new)
-    if isinstance(old, (int, float, complex, str, bytes, type(None))):
+    if isinstance(old, (int, float, complex, str, bytes, type(None), types.FunctionType)):
         return
     for space in (names, *(vars(m) for m in list(sys.modules.values()) if _beside(m, holder))):
         for name, known in list(space.items()):
@@ -88,7 +116,7 @@ def _beside(module: Any, holder: Any) -> bool:
 
 def _holder(member: str) -> tuple[Any, str]:
     """The module or class that has the attribute, and the attribute's name."""
-    parts = member[len(PREFIX) :].split(".")
+    parts = member.partition(":")[2].split(".")
     for end in range(len(parts) - 1, 0, -1):
         try:
             holder: Any = importlib.import_module(".".join(parts[:end]))
