@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from mlops_lab.results import Recipe, Result, ResultStore, apply_outputs, stale_input
-from mlops_lab.runtime.files import file_digest
+from mlops_lab.runtime.files import file_digest, state_of
 
 RECIPE = Recipe(
     cells={3: "code of 3", 4: "code of 4"}, prelude="import m", parameters={"lr": "0.1"}, packages={"numpy": "2.0"},
@@ -167,8 +167,8 @@ def test_a_result_must_have_kept_what_is_wanted_now(
 def test_files_that_a_step_read_or_wrote_must_be_as_they_were(stored: Callable[..., ResultStore], tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("1")
     (tmp_path / "out.csv").write_text("2")
-    files = {"files_read": {"in.csv": file_digest(str(tmp_path / "in.csv"))},
-             "files_written": {"out.csv": file_digest(str(tmp_path / "out.csv"))}}  # fmt: skip
+    files = {"files_read": {"in.csv": state_of(str(tmp_path / "in.csv"))},
+             "files_written": {"out.csv": state_of(str(tmp_path / "out.csv"))}}  # fmt: skip
     store = stored(**files)
     assert store.find(RECIPE, X, ["y"]) is not None
     (tmp_path / "out.csv").unlink()

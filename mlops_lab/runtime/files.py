@@ -1,39 +1,320 @@
-"""Which files a step really opened, and the digests of files."""
+"""Which files a step really used, and the states of files.
+
+A path is relative to the notebook's folder if it lies in it, else absolute; with `/` at its end it stands for the list of
+names in that folder. The state of a path is one of these texts:
+
+    absent        there is nothing
+    folder        there is a folder
+    DIGEST:SIZE   a file; `:SIZE` if the step only asked about it
+    /NAME/NAME    the names in a folder; `#DIGEST` if there are very many
+    changed       a file that somebody else changed after the step had opened it
+
+What a step wrote has its state afterwards, with `~` in front if it may have been another step: the file changed while a
+process ran that the step had started. For a folder it is `+NAME` and `-NAME` of what came and went, joined by `/`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
+import site
 import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
+
+_MANY_NAMES = 20_000
+_SCANNED = 5_000  # entries of the notebook's folder that are looked at around a child process
+# Ours, Jupyter's and the interpreter's.
+_NOT_THE_STEPS = frozenset({".mlops_lab", ".ipynb_checkpoints", ".ipykernel", "__pycache__"})
+_SYSTEM = ("/proc", "/sys", "/dev", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/System", "/Library")
+_FOLDERS_IN_ENVIRONMENT = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "MPLCONFIGDIR", "IPYTHONDIR",
+                           "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "PYTHONPYCACHEPREFIX")  # fmt: skip
+# Modules that look for modules and packages: what they list and read is no data.
+_FINDERS = ("importlib", "_frozen_importlib", "pkgutil", "pkg_resources", "zipimport", "linecache", "tokenize", "inspect")
+_LISTING = (*_FINDERS, "IPython", "ipykernel")  # for completions; the `open` of a notebook is a function of IPython's
+
+_Signature = tuple[int, int, int]
 
 
 class OpenedFiles:
-    """Watches `open` through an audit hook: which files below a folder were read and which written."""
+    """Watches what a process does with files: through an audit hook, and in `os.stat` and `os.access`, which tell no hook."""
 
     def __init__(self, folder: str) -> None:
         self.folder = os.path.realpath(folder) + os.sep
-        self.read: set[str] = set()
-        self.written: set[str] = set()
+        self._names_of_folder = tuple({self.folder, os.path.abspath(folder) + os.sep})
+        self._ignored = _ignored(self.folder)
         self.watching = False
-        self._hidden = (self.folder + ".mlops_lab" + os.sep, self.folder + ".ipynb_checkpoints" + os.sep)
+        self._began = time.time_ns()
+        self._opened: dict[str, _Signature | None] = {}  # to be read -> as it was then
+        self._seen: dict[str, str] = {}  # asked about or listed -> state
+        self._written: dict[str, _Signature | None] = {}  # -> as it was before
+        self._databases: dict[str, _Signature | None] = {}
+        self._before: dict[str, _Signature] | None = None  # the notebook's folder before the first child process
+        self._own = threading.local()
+        self._wrapped: dict[str, Any] = {}
         sys.addaudithook(self._hook)
 
+    def start(self) -> None:
+        """Begin to watch."""
+        self.watching = True
+        self._began = time.time_ns()
+        for name in ("stat", "access"):
+            real = getattr(os, name)
+            wrapped = self._telling(real, name)
+            for support in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_effective_ids):
+                if real in support:
+                    support.add(wrapped)
+            self._wrapped[name] = real
+            setattr(os, name, wrapped)
+
+    def stop(self) -> None:
+        """Watch no longer. What was seen stays."""
+        self.watching = False
+        for name, real in self._wrapped.items():
+            if getattr(getattr(os, name), "__wrapped__", None) is real:
+                setattr(os, name, real)
+        self._wrapped = {}
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Without noticing what is done meanwhile."""
+        watching, self.watching = self.watching, False
+        try:
+            yield
+        finally:
+            self.watching = watching
+
+    def writes(self) -> dict[str, str]:
+        """Path -> state, of what the step wrote, made or removed."""
+        found: dict[str, str] = {}
+        changes: dict[str, list[str]] = {}
+        for path, before, sure in [*((p, b, True) for p, b in self._written.items()), *self._changed()]:
+            state = state_of(self._full(path))
+            if (before is None and state == "absent") or (before is not None and state == "folder"):
+                continue
+            found[path] = state if sure else "~" + state
+            if (before is None) != (state == "absent"):
+                change = ("" if sure else "~") + ("-" if state == "absent" else "+") + os.path.basename(path)
+                changes.setdefault((os.path.dirname(path) or ".") + "/", []).append(change)
+        return found | {folder: "/".join(sorted(names)) for folder, names in changes.items()}
+
+    def reads(self, modules: Iterable[str] = ()) -> dict[str, str]:
+        """Path -> state, of what the step opened, asked about or listed, and of the files of `modules`."""
+        own = {*self._written, *(path for path, _, _ in self._changed())}
+        found = dict(self._seen)
+        for path in sorted({*self._opened, *self._databases, *modules}):
+            full = self._full(path)
+            now = _signature(full)
+            if path in self._opened:
+                others = now != self._opened[path]
+            else:
+                others = now is not None and path not in self._databases and now[0] > self._began
+            found[path] = "changed" if others and path not in own else state_of(full)
+        return dict(sorted(found.items()))
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or not self.watching:
+        handle = _EVENTS.get(event) if self.watching else None
+        if handle is not None:
+            self._note(handle, *arguments)
+
+    def _note(self, handle: Callable[..., None], *arguments: Any) -> None:
+        """Handle what happened, without noticing what that does itself."""
+        if getattr(self._own, "busy", False):
             return
-        path, mode, flags = arguments
-        if not isinstance(path, (str, bytes)):
+        self._own.busy = True
+        try:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                handle(self, *arguments)
+        finally:
+            self._own.busy = False
+
+    def _telling(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def wrapped(path: Any, *args: Any, **options: Any) -> Any:
+            try:
+                return real(path, *args, **options)
+            finally:
+                if self.watching and options.get("dir_fd") is None:
+                    self._note(OpenedFiles._asked, path)
+
+        wrapped.__module__, wrapped.__qualname__ = "os", name  # where pickle looks for it
+        return wrapped
+
+    def _open(self, path: Any, mode: Any, flags: int) -> None:
+        name = self._name(path)
+        if name is None or (name.startswith(os.sep) and _called_by(_FINDERS)):
             return
-        full = os.path.abspath(os.fsdecode(path))
-        if not full.startswith(self.folder) or full.startswith(self._hidden) or full.endswith(".pyc"):
-            return
-        relative = full[len(self.folder) :]
         writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
         if writes:
-            self.written.add(relative)
-        elif relative not in self.written:
-            self.read.add(relative)
+            self._written.setdefault(name, _signature(self._full(name)))
+        elif name not in self._written:
+            self._opened.setdefault(name, _signature(self._full(name)))
+
+    def _change(self, *paths: Any) -> None:
+        for path in paths:
+            name = self._name(path)
+            if name is not None:
+                self._written.setdefault(name, _signature(self._full(name)))
+
+    def _remove_all(self, path: Any, folder: Any = None) -> None:
+        if folder is None:
+            self._change(path, *(os.path.join(top, n) for top, _, names in os.walk(path) for n in names))
+
+    def _asked(self, path: Any) -> None:
+        name = self._name(path)
+        if name is None or name in self._seen or name in self._written:
+            return
+        signature = _signature(self._full(name))
+        folder = signature is not None and os.path.isdir(self._full(name))
+        self._seen[name] = "absent" if signature is None else "folder" if folder else f":{signature[1]}"
+
+    def _list(self, path: Any = None) -> None:
+        name = self._name("." if path is None else path)
+        if name is not None and f"{name}/" not in self._seen and not _called_by(_LISTING):
+            self._seen[f"{name}/"] = state_of(self._full(name) + "/")
+
+    def _glob(self, pattern: Any) -> None:
+        if not any(c in os.fsdecode(pattern) for c in "*?["):
+            self._asked(pattern)
+
+    def _connect(self, database: Any) -> None:
+        path = os.fsdecode(database)
+        path = path.removeprefix("file:").partition("?")[0] if path.startswith("file:") else path
+        name = self._name(path) if path and path != ":memory:" else None
+        if name is not None:
+            self._databases.setdefault(name, _signature(self._full(name)))
+
+    def _start_process(self) -> None:
+        if self._before is None:
+            self._before = dict(self._scan())
+
+    # -- names and states ----------------------------------------------------------------------------------------
+
+    def _full(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+    def _name(self, path: Any) -> str | None:
+        """The path as results have it; None for what is no data of the notebook's."""
+        if isinstance(path, int):
+            return None
+        full = os.path.abspath(os.fsdecode(path))
+        if not full.startswith(self._names_of_folder):
+            full = os.path.join(_real(os.path.dirname(full)), os.path.basename(full))
+        base = next((b for b in self._names_of_folder if (full + os.sep).startswith(b)), "")
+        name = full[len(base) :] or "."
+        if full.endswith((".pyc", ".lock")) or not _NOT_THE_STEPS.isdisjoint(name.split("/")):
+            return None
+        return None if full.startswith(self._ignored[bool(base)]) else name
+
+    def _changed(self) -> Iterator[tuple[str, _Signature | None, bool]]:
+        """(path, as it was, whether surely the step did it) of what changed without being opened here."""
+        for path, before in self._databases.items():
+            if path not in self._written and _signature(self._full(path)) != before:
+                yield path, before, True
+        if self._before is not None:
+            after = dict(self._scan())
+            folders = {os.path.dirname(path) for path in self._before} | {""}
+            for path in sorted(self._before.keys() | after):
+                known = path in self._before or os.path.dirname(path) in folders or len(self._before) < _SCANNED
+                if known and path not in self._written and path not in self._databases:
+                    before = self._before.get(path)
+                    if before != after.get(path) and (path in after or not os.path.lexists(self._full(path))):
+                        yield path, before, False
+
+    def _scan(self) -> Iterator[tuple[str, _Signature]]:
+        """What lies in the notebook's folder, folder by folder, hidden things left out."""
+        folders, count = [""], 0
+        while folders and count < _SCANNED:
+            folder = folders.pop(0)
+            with contextlib.suppress(OSError), os.scandir(self.folder + folder) as entries:
+                for entry in entries:
+                    path = os.path.join(folder, entry.name)
+                    if entry.name.startswith(".") or self._name(self.folder + path) is None:
+                        continue
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(path)
+                        yield path, (0, 0, 0)  # its time changes with what is in it
+                    else:
+                        found = entry.stat()
+                        yield path, (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+_EVENTS: dict[str, Callable[..., None]] = {
+    "open": OpenedFiles._open,
+    "os.listdir": OpenedFiles._list,
+    "os.scandir": OpenedFiles._list,
+    "glob.glob": lambda files, pattern, recursive: files._glob(pattern),
+    "os.mkdir": lambda files, path, mode, folder: files._change(*([path] if folder == -1 else [])),
+    "os.rmdir": lambda files, path, folder: files._change(*([path] if folder == -1 else [])),
+    "os.remove": lambda files, path, folder: files._change(*([path] if folder == -1 else [])),
+    "os.truncate": lambda files, path, length: files._change(path),
+    "os.rename": lambda files, source, target, *folders: files._change(*([source, target] if folders == (-1, -1) else [])),
+    "os.link": lambda files, source, target, *folders: files._change(*([target] if folders == (-1, -1) else [])),
+    "os.symlink": lambda files, source, target, folder: files._change(*([target] if folder == -1 else [])),
+    "shutil.rmtree": OpenedFiles._remove_all,
+    "sqlite3.connect": lambda files, database: files._connect(database),
+    **dict.fromkeys(
+        ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.spawn", "os.fork", "os.forkpty", "pty.spawn"),
+        lambda files, *arguments: files._start_process(),
+    ),
+}
+
+
+def _ignored(folder: str) -> dict[bool, tuple[str, ...]]:
+    """The folders that are not watched, of those inside the notebook's folder (True) and of all (False)."""
+    home = os.path.expanduser("~")
+    places = {os.path.dirname(__file__), sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values(),
+              *site.getsitepackages(), site.getusersitepackages(), *_SYSTEM,
+              *filter(None, map(os.environ.get, _FOLDERS_IN_ENVIRONMENT))}  # fmt: skip
+    every = {os.path.join(os.path.realpath(p), "") for p in places} | {os.path.join(p, "") for p in places}
+    hidden = () if home in {"/", ""} else (os.path.join(home, "."), os.path.join(os.path.realpath(home), "."))
+    ignored = tuple(sorted((every - {os.sep}) | set(hidden)))
+    return {True: tuple(p for p in ignored if p.startswith(folder) and p != folder), False: ignored}
+
+
+@functools.lru_cache(4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _called_by(modules: tuple[str, ...]) -> bool:
+    """True if it is one of these modules that has called the audit hook."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")).startswith(modules)
+
+
+def _signature(path: str) -> _Signature | None:
+    """What changes when a file is written; None if there is nothing."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def state_of(path: str) -> str:
+    """The state of a path, as this module's text describes it."""
+    if path.endswith("/"):
+        try:
+            names = sorted(set(os.listdir(path)) - _NOT_THE_STEPS)
+        except OSError:
+            return "absent"
+        return "".join(f"/{name}" for name in names) if len(names) <= _MANY_NAMES else f"#{file_digest(path)}"
+    if os.path.isdir(path):
+        return "folder"
+    digest = file_digest(path)
+    return digest if digest == "absent" else f"{digest}:{Path(path).stat().st_size}"
 
 
 def file_digest(path: str) -> str:

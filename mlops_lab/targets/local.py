@@ -26,7 +26,7 @@ from mlops_lab import stepnb
 from mlops_lab._version import __version__
 from mlops_lab.errors import MlopsLabError, RunError, UsageError, did_you_mean
 from mlops_lab.plan import Plan, StepPlan
-from mlops_lab.results import Result, ResultStore, Version, apply_outputs, stale_input
+from mlops_lab.results import Result, ResultStore, Version, apply_outputs, attribute, clash, stale_input
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options
@@ -491,16 +491,17 @@ class _Engine:
                 (first, early), (second, late) = (
                     ((known, before), (attempt, result)) if above is other else ((attempt, result), (known, before))
                 )
-                used = set(early.files_read) | set(early.files_written)
-                shared = sorted(used & set(late.files_written))
-                if shared and second.started < first.ended:
+                if first.started < second.ended and second.started < first.ended:
+                    attribute(early, late)
+                shared = clash(early, late) if second.started < first.ended else ""
+                if shared:
                     below = task if above is other else other
                     self.results.discard(before)
                     result.status = "failed"
                     result.failure = ev.Failure(
                         kind="refused",
                         code="ML202",
-                        message=f"ML202: step {below.name!r} wrote the file {shared[0]} while step {above.name!r}, which "
+                        message=f"ML202: step {below.name!r} wrote the file {shared} while step {above.name!r}, which "
                         f"stands above it and uses that file too, was not done. Restore the file, tag {below.name!r} with "
                         f"after:{above.name}, and run again.",
                     )
