@@ -208,6 +208,10 @@ def pipeline(cells: Sequence[Cell], seed: int, home: Home, versions: bool = Fals
     for task in engine.tasks:
         if task.result is None:
             continue
+        failure = task.result.failure
+        if failure is not None and failure.kind == "refused":  # by the engine
+            found.refused = failure.message
+            break
         if task.result.run == engine.folder.id:
             loud = engine.executor.loud.get(f"{task.name}/{task.result.attempt}", "")
         else:

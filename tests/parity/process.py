@@ -147,7 +147,7 @@ class _Files(kit.OpenedFiles):  # type: ignore[misc, name-defined]
 @functools.cache
 def _hook_files() -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and _Files.now is not None and _Files.now.watching:
+        if _Files.now is not None and _Files.now.watching:
             _Files.now._hook(event, arguments)
 
     sys.addaudithook(hook)
@@ -256,6 +256,10 @@ def process(seed: int, folder: Path) -> Iterator[Shell]:
     names = module.__dict__
     names["__builtins__"] = builtins
     kept = sys.modules["__main__"], os.environ.copy(), list(sys.path), list(sys.meta_path), os.getcwd()
+    root = logging.getLogger()
+    logs = list(root.handlers), root.level
+    root.handlers[:] = []
+    root.setLevel(logging.WARNING)
     sys.modules["__main__"] = module
     _sys.modules.seen = set()
     with _cp._DYNAMIC_CLASS_TRACKER_LOCK:
@@ -280,7 +284,11 @@ def process(seed: int, folder: Path) -> Iterator[Shell]:
             yield Shell(names)
     finally:
         builtins.__import__ = _import
-        _Files.now = None
+        root.handlers[:] = logs[0]
+        root.setLevel(logs[1])
+        if _Files.now is not None:
+            _Files.now.stop()
+            _Files.now = None
         os.chdir(kept[4])
         sys.modules["__main__"] = kept[0]
         sys.path[:], sys.meta_path[:] = kept[2:4]

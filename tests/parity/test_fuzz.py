@@ -372,12 +372,8 @@ REGRESSIONS: list[tuple[str, str, list[tuple[str, str]]]] = [
 # Known differences; a row leaves this table when it is fixed.
 OPEN = {
     "a deletion of what setup binds": "the next step's setup binds it again",
-    "the state of a generator is read": "reading a generator's state is not seen as using it",
-    "a file outside the notebook's folder": "has no version",
-    "a file that a child process writes": "is not seen",
     "a column in a variable": "it comes back on the frame's array without pandas' knowledge",
     "a frame whose column is a variable": "it comes back on the frame's array without pandas' knowledge",
-    "a module that a step writes": "loud: an import doesn't wait for the step that writes the module",
 }
 
 
@@ -427,7 +423,6 @@ def test_notebooks_that_are_edited_and_run_again_agree(folder: Path) -> None:
 LISTED = "import glob, os\nprint(sorted(glob.glob('*.csv')), os.path.exists('b.csv'))"
 
 
-@pytest.mark.xfail(reason="what a step sees of a folder is no part of its key", strict=True)
 def test_a_file_that_is_new_in_a_folder_is_seen_by_a_step_that_lists_it(folder: Path) -> None:
     made = Edited([("step:a", LISTED)], [("step:a", LISTED)], ({"a.csv": ""}, {"b.csv": ""}))
     kind, what, _ = verdict_twice(made, 0, folder)
