@@ -12,6 +12,8 @@ from collections.abc import Iterable, Set
 _SEEDS = frozenset({"setstate", "set_state", "set_rng_state"})
 # Functions and methods that draw, whoever they belong to.
 _DRAWS = frozenset("shuffle sample rand randn randint choice choices permutation train_test_split resample bootstrap".split())
+# What comes of these depends on all draws before, too.
+_LOOKS = frozenset({"getstate", "get_state", "get_rng_state"})
 # Classes and functions that draw unless they are given `random_state`, at once or when they are fitted.
 _DRAWS_UNLESS_GIVEN = frozenset(
     "KMeans MiniBatchKMeans BisectingKMeans SpectralClustering GaussianMixture BayesianGaussianMixture TSNE NMF FastICA "
@@ -39,8 +41,10 @@ def seeds(call: ast.Call, name: str) -> bool:
 
 def draws(call: ast.Call, name: str, own: Set[str]) -> bool:
     """True if a call may draw from a global generator. `own` are the variables that hold a generator."""
-    if name not in _DRAWS and name not in _DRAWS_UNLESS_GIVEN and name not in _DRAWS_IF_SHUFFLED:
+    if name not in _DRAWS and name not in _LOOKS and name not in _DRAWS_UNLESS_GIVEN and name not in _DRAWS_IF_SHUFFLED:
         return False
+    if name in _LOOKS and not isinstance(call.func, ast.Name) and name != "get_rng_state":
+        return False  # `reaches_generator` knows the modules'; others have states of their own
     given = {k.arg: k.value for k in call.keywords}
     if any(key in _OWN and not (isinstance(value, ast.Constant) and value.value is None) for key, value in given.items()):
         return False
@@ -64,7 +68,7 @@ def reaches_generator(nodes: Iterable[ast.AST], own: Set[str]) -> bool:
 
 
 def _draws(node: ast.Attribute, own: Set[str]) -> bool:
-    if node.attr in _MAKES_OWN or node.attr.startswith(("seed", "set_state", "setstate", "get_state", "getstate")):
+    if node.attr in _MAKES_OWN or node.attr.startswith(("seed", "set_state", "setstate")):
         return False
     holder = node.value
     if isinstance(holder, ast.Name):

@@ -40,6 +40,7 @@ from . import ambient, guard, modules, shown
 from .ambient import InputRefused
 from .definitions import is_notebook_class, name_replayed
 from .files import OpenedFiles
+from .generators import GeneratorUse
 from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
 from .store import Bundle, Store
 
@@ -79,6 +80,7 @@ class Kit:
         self.states_before: dict[str, bytes] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
         self.loading: list[str] = []
+        self.generators = GeneratorUse()
         self.imports = modules.Watch(order["folder"], self._note_module)
 
     # -- before the cells ----------------------------------------------------------------------------------------
@@ -122,6 +124,7 @@ class Kit:
         self.files = files
         self.shell.events.register("post_run_cell", self._report_files_of_failure)
         files.start()
+        self.generators.start(self.names)
         self.imports.start()
         shown.watch()
 
@@ -313,6 +316,7 @@ class Kit:
     def end(self) -> None:
         """Store what the step bound or changed, and write the result."""
         self.files.stop()
+        self.generators.stop()
         self.imports.stop()
         started = time.perf_counter()
         numpy_atoms()
@@ -456,7 +460,8 @@ class Kit:
             if row.random and not self.order["seeded"]:
                 continue
             state = ambient.read(name)
-            if state and state[0] != self.states_found.get(name) and (name in self.states_found or row.random):
+            changed = state and (state[0] != self.states_found.get(name) or name in self.generators.used)
+            if state and changed and (name in self.states_found or row.random):
                 bundle, _ = self.store.save([name], state[1], [])
                 outputs[name] = {"version": [bundle, state[0]], "type": "state"}
 
