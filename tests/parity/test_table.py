@@ -27,28 +27,14 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 # Known differences; a name leaves this table when it is fixed.
 OPEN = {
     "pandas copies on write": "a frame and its column come back on one array that pandas believes it doesn't share",
-    "pandas is given methods": "loud: what a cell puts on a library's class is not there in the next process",
     "an accessor of the notebook": "loud: what a cell registers with a library is not there in the next process",
     "global settings of scikit-learn": "settings of scikit-learn that are not made by a plain statement are lost",
     "a formula with functions of the notebook": "loud: statsmodels evaluates the formula anew while it is loaded",
-    "an alias of the settings": "matplotlib's settings in a variable are passed on as a copy",
-    "an attribute dictionary": "loud: a `__getattr__` that raises KeyError is called for the preview",
-    "a wrapper that passes attributes on": "loud: a `__getattr__` is called before the instance has its state",
     "a TypedDict": "loud: its metaclass can't make it anew",
-    "monkeypatching a library": "what a cell puts into a library's module is not there in the next process",
-    "configuration in an if": "warning filters, logging levels and decimal contexts are carried by replayed statements only",
-    "configuration in a function": "warning filters, logging levels and decimal contexts are carried by replayed statements only",
-    "precision from a variable": "warning filters, logging levels and decimal contexts are carried by replayed statements only",
     "the recursion limit": "loud: it is not passed on",
     "a logger with a handler": "handlers of loggers are not passed on",
     "a log file": "each replayed basicConfig empties the file",
-    "the environment in a function, and an alias of it": "the environment in a variable is passed on as a copy",
-    "the state of the generators, looked at and put back": "reading a generator's state is not seen as using it",
-    "a temporary folder": "files outside the notebook's folder have no versions",
-    "a child process writes a file": "files that a child process writes are not seen",
-    "writefile and a module that is written": "loud: an import doesn't wait for the step that writes the module",
     "macros and aliases": "loud: what a cell adds to the shell is not there in the next process",
-    "a class of setup, its instance, its attribute": "what setup defines is another class in each step",
 }
 
 
