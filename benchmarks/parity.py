@@ -33,7 +33,9 @@ def judge(path: Path) -> dict[str, object]:
         verdict = verify(path, node=apply(source, proposal))
         row |= {"status": verdict.status, "message": verdict.message, "overtaken": verdict.overtaken}
         row["differences"] = [vars(cell) for cell in verdict.differences[:3]]
+        row["variables"] = [vars(variable) for variable in verdict.different_variables[:5]]
         row["unstable"] = sum(cell.status == "unstable" for cell in verdict.cells)
+        row["ends"] = Counter(variable.status for variable in verdict.variables)
     except MlopsLabError as error:
         row |= {"status": "refused", "message": str(error)}
     except Exception as error:  # what must never happen, and is counted
@@ -67,10 +69,12 @@ def main() -> None:
             flush=True,
         )
     counts = Counter(row["status"] for row in done)
+    ends = sum((Counter(row.get("ends", {})) for row in done), Counter[str]())
     judged = sum(counts.values()) - counts["failed"]
     print(f"\n{judged} notebooks judged, {counts['failed']} fail by themselves")
     for status in ("equal", "refused", "different", "crashed"):
         print(f"  {status:<10} {counts[status]:>4}  {counts[status] / max(judged, 1):.1%}")
+    print(f"final variables: {', '.join(f'{count} {status}' for status, count in sorted(ends.items())) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -336,11 +336,13 @@ def verify(
     notebook: NotebookArgument,
     suggested: Annotated[bool, typer.Option("--suggest", help="Cut an untagged notebook into the proposed steps.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Steps at once at the most; 0 means one a core.")] = 0,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Run straight and as a pipeline at the same time.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a notebook straight and as a pipeline, in copies of its folder, and compare what every cell shows.
+    """Run a notebook straight and as a pipeline, in copies of its folder, and compare outputs and final variables.
 
-    What two straight runs don't agree on is left out. Exit code 1 when something differs.
+    What two straight runs don't agree on is left out. Exit code 1 when something differs, 2 when the pipeline can't run
+    the notebook or the notebook fails by itself.
     """
     from mlops_lab import suggest as proposals
     from mlops_lab.display import print_verdict
@@ -350,12 +352,12 @@ def verify(
     source = read(notebook)
     node = proposals.apply(source, proposals.suggest(source)) if suggested else None
     told = (lambda text: None) if as_json else (lambda text: _err.print(f"[dim]{text} ...[/]"))
-    verdict = compare(source.path, workers=workers, node=node, told=told)
+    verdict = compare(source.path, workers=workers, at_once=at_once, node=node, told=told)
     if as_json:
         print(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))  # noqa: T201
     else:
         print_verdict(verdict, _out)
-    raise typer.Exit(EXIT_DONE if verdict.status == "equal" else EXIT_FAILED)
+    raise typer.Exit({"equal": EXIT_DONE, "different": EXIT_FAILED}.get(verdict.status, EXIT_USAGE))
 
 
 @app.command()

@@ -192,7 +192,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     """Print how a pipeline compares with the straight run of its notebook."""
     for cell in verdict.differences:
         console.print(f"\n[red]cell {cell.cell}[/] (step {escape(cell.step)}) is {cell.status}", highlight=False)
-        console.print(Text(f"  straight: {cell.straight or 'nothing'}\n  pipeline: {cell.pipeline or 'nothing'}"))
+        console.print(Text(cell.why or "it shows the same, otherwise put together"))
     for variable in verdict.different_variables:
         console.print(
             Text(f"\nvariable {variable.name} (left by step {variable.step}) differs after the last cell: {variable.why}")

@@ -6,14 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat as nbf
 import pytest
 from conftest import notebook_node
 
 from mlops_lab import verify as package
+from mlops_lab.errors import CheckError, UsageError
+from mlops_lab.notebook import read
 from mlops_lab.runtime.compare import Comparison, Unknown
-from mlops_lab.verify import verify
+from mlops_lab.verify import copies, verify
+from mlops_lab.verify.copies import Original
 from mlops_lab.verify.shown import shown, without_durations
 
 
@@ -66,7 +70,7 @@ def test_the_command_prints_the_verdict_and_its_exit_code_tells_it(tmp_path):
     )
     command = [sys.executable, "-m", "mlops_lab.cli", "verify", str(path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
+    assert done.returncode == 2
     found = json.loads(done.stdout)
     assert found["status"] == "refused" and "ML201" in found["message"]
     assert set(found) == {"status", "cells", "message", "overtaken", "variables"}
@@ -77,6 +81,90 @@ def test_a_notebook_that_fails_by_itself_is_told_apart(tmp_path):
     assert verdict.status == "failed"
     assert "ZeroDivisionError" in verdict.message and "so does the pipeline" in verdict.message
     assert not verdict.differences
+
+
+def test_a_kernel_that_dies_dies_in_both_and_what_is_below_is_not_compared(tmp_path):
+    cells = [("step:a", "print('before')"), ("step:b", "import os\nos.kill(os.getpid(), 9)"), ("step:c", "print('after')")]
+    verdict = verify(write(tmp_path, cells))
+    assert (verdict.status, verdict.differences) == ("failed", ())
+    assert "in cell 2: its kernel died; so does the pipeline" in verdict.message
+    assert [cell.cell for cell in verdict.cells] == [1, 2]
+
+
+def test_a_notebook_without_cells_is_refused(tmp_path):
+    with pytest.raises(CheckError, match="ML113"):
+        verify(write(tmp_path, []))
+
+
+def test_a_name_with_spaces_files_above_the_folder_and_links_are_found_and_left_as_they_are(tmp_path):
+    home = tmp_path / "my project"
+    (home / "note books").mkdir(parents=True)
+    (home / "data").mkdir()
+    (home / "data" / "x.txt").write_text("1")
+    (tmp_path / "elsewhere.txt").write_text("2")
+    (home / "note books" / ".env").write_text("3")
+    (home / "note books" / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
+    code = (
+        "from pathlib import Path\n"
+        "names = ['../data/x.txt', 'link.txt', '.env']\n"
+        "print([Path(n).read_text() for n in names], sorted(p.name for p in Path().iterdir()))\n"
+        "for n in names: Path(n).write_text('changed')"
+    )
+    path = write(home / "note books", [("step:a", code), ("step:b", "print([Path(n).read_text() for n in names])")])
+    verdict = verify(path)
+    assert (verdict.status, verdict.message, verdict.differences) == ("equal", "", ())
+    assert (home / "data" / "x.txt").read_text() == "1", "a copy was written to"
+    assert (tmp_path / "elsewhere.txt").read_text() == "2", "links out of the folder are followed by a copy"
+
+
+def test_a_folder_that_has_no_room_for_copies_is_said_so(tmp_path, monkeypatch):
+    path = write(tmp_path, [("step:a", "x = 1")])
+    (tmp_path / "big.bin").write_bytes(bytes(2**20))
+    monkeypatch.setattr(copies.shutil, "disk_usage", lambda place: SimpleNamespace(free=2**20))
+    monkeypatch.setattr(copies, "_clone", lambda source, to: False)
+    with pytest.raises(UsageError, match=r"the largest file is big\.bin, 1\.0 MB"):
+        verify(path)
+
+
+def test_links_to_folders_above_end(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "out").mkdir()
+    path = write(tmp_path / "out", [("step:a", "x = 1")])
+    (tmp_path / "out" / "back").symlink_to(tmp_path)
+    folder = Original(read(path)).copy(tmp_path / "copy")
+    assert (folder / "nb.ipynb").exists()
+    assert (folder / "back" / "out" / "nb.ipynb").exists()
+    assert (folder / "back" / "out").resolve() == folder.resolve(), "one folder stays one"
+
+
+def test_both_runs_at_once_give_the_same_verdict(tmp_path):
+    verdict = verify(write(tmp_path, [("step:a", "x = [1]\ny = x"), ("step:b", "y.append(2)\nprint(x)")]), at_once=True)
+    assert (verdict.status, statuses(verdict)) == ("equal", {"x": "equal", "y": "equal"})
+
+
+def test_a_variable_that_only_one_run_has_is_a_difference(tmp_path, monkeypatch):
+    path = write(tmp_path, [("step:a", "x = 1\nz = 1"), ("step:b", "y = x")])
+    real = package.from_node
+
+    def wrong(node, at):
+        if "pipeline" in str(at):
+            node = nbf.from_dict(json.loads(json.dumps(node).replace("z = 1", "w = 1")))
+        return real(node, at)
+
+    monkeypatch.setattr(package, "from_node", wrong)
+    found = {v.name: v.why for v in verify(path).different_variables}
+    assert found == {"z": "z: only the straight run has it at the end", "w": "w: only the pipeline has it at the end"}
+
+
+def test_a_value_that_takes_the_comparison_down_leaves_the_others_compared(tmp_path):
+    code = (
+        "import os\nclass Deadly:\n    def __init__(self): self.v = 1\n"
+        "    def __getstate__(self):\n        if os.environ.get('MPLBACKEND') == 'agg': os._exit(1)\n        return {'v': 1}\n"
+        "a, b, c = 1, Deadly(), 3"
+    )
+    verdict = verify(write(tmp_path, [("step:a", code), ("step:b", "d = a + c")]))
+    found = statuses(verdict)
+    assert {name: found[name] for name in "abcd"} == {"a": "equal", "b": "incomparable", "c": "equal", "d": "equal"}
 
 
 def test_durations_are_left_out_and_other_numbers_are_not():
@@ -123,6 +211,29 @@ def shares():
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
 
+
+def made(body, arguments=""):
+    names = {"__name__": "__main__"}
+    exec(f"def f({arguments}): {body}", names)
+    return names["f"]
+
+
+def kind(body):
+    return type("K", (), {"f": made(body, "self"), "__module__": "__main__"})
+
+
+def views(one):
+    array = np.arange(3)
+    return [array, array[:2] if one else array[:2].copy()]
+
+
+def frame(values=(1.0,), index=None, **attributes):
+    value = pd.DataFrame({"a": pd.Series(list(values), dtype=object)})
+    value.index.name = index
+    value.attrs = attributes
+    return value
+
+
 PAIRS = {
     "an int and a bool": (1, True, "v: int != bool"),
     "minus zero": (0.0, -0.0, "v: 0.0 != -0.0"),
@@ -133,24 +244,64 @@ PAIRS = {
     "a missing attribute": (Plain(a=1, b=1), Plain(b=1), "v: attributes ['a'] in one run only"),
     "itself inside": (recursive(), recursive(), ""),
     "sharing": (shares(), [[1], [1]], "v[1]: shares an object with another value in one run only"),
-    "an array": (np.arange(3), np.array([0, 5, 2]), "v[1]: np.int64(1) != np.int64(5) (1 of 3 differ)"),
+    "an array": (np.arange(3), np.array([0, 5, 2]), "v[1]: 1 != 5 (1 of 3 differ)"),
     "an array's type": (np.arange(3), np.arange(3.0), "v: int64 of shape (3,) != float64 of shape (3,)"),
     "an array with nan": (np.array([np.nan]), np.array([np.nan]), ""),
     "frames": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]}), ""),
     "a set": ({"a", "b"}, {"b", "a"}, ""),
+    "a constant of a function": (made("return 1"), made("return 2"), "v.__code__.co_consts[1]: 1 != 2"),
+    "a default of a function": (made("return 1", "a=1"), made("return 1", "a=2"), "v.__defaults__[0]: 1 != 2"),
+    "a method": (kind("return 1"), kind("return 2"), "v.f.__code__.co_consts[1]: 1 != 2"),
+    "an instance of another class": (kind("return 1")(), kind("return 2")(), "v[1][0].f.__code__.co_consts[1]: 1 != 2"),
+    "nan in a complex number": (complex("nan"), complex("nan"), ""),
+    "minus zero in an array": (np.array([1, 0.0]), np.array([1, -0.0]), "v[1]: 0.0 != -0.0 (1 of 2 differ)"),
+    "another nan": (np.array([np.nan]), -np.array([np.nan]), ""),
+    "records": (np.zeros(2, "i4,f8"), np.zeros(2, "i4,f8"), ""),
+    "two names of one array": (views(True), views(False), "v[1]: shares memory with another array in one run only"),
+    "memory order": (np.ones((2, 2)), np.ones((2, 2), order="F"), "v: its flag C_CONTIGUOUS is True != False"),
+    "a range and its numbers": (pd.Index(range(2)), pd.Index([0, 1]), "v: RangeIndex != Index"),
+    "the name of an index": (frame(index="i"), frame(index="j"), "v.index[0][0]: 'i' != 'j'"),
+    "the attributes of a frame": (frame(note=1), frame(note=2), "v.attrs['note']: 1 != 2"),
+    "none and nan in a column": (frame([None, 1]), frame([np.nan, 1]), "v['a'][0]: NoneType != float"),
+    "categories": (pd.Categorical(["a"], ["a", "b"]), pd.Categorical(["a"], ["a", "c"]), "v: category != category"),
+    "times": (pd.to_datetime(["2024-01-01"]), pd.to_datetime(["2024-01-02"]), "v: other times"),
+    "missing text": (pd.Series(["a", None]), pd.Series(["a", None]), ""),
+    "bound methods": ([1].append, [2].append, "v[2][0]: 1 != 2"),
 }
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_values_are_compared_exactly(name):
     one, other, expected = PAIRS[name]
-    assert Comparison().difference(one, other, "v") == expected
+    assert Comparison().variable(one, other, "v") == expected
 
 
 def test_a_frame_that_differs_is_told_by_its_column():
-    assert "a" in Comparison().difference(pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]}), "v")
+    assert "a" in Comparison().variable(pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]}), "v")
 
 
 def test_what_cannot_be_compared_is_not_called_equal():
     with pytest.raises(Unknown):
-        Comparison().difference((i for i in ()), (i for i in ()), "v")
+        Comparison().variable((i for i in ()), (i for i in ()), "v")
+
+
+def test_a_set_of_objects_that_cannot_be_told_apart_is_not_called_equal():
+    with pytest.raises(Unknown):
+        Comparison().variable({object()}, {object()}, "v")
+
+
+def test_what_one_variable_leaves_undecided_stays_so_in_the_next():
+    comparison = Comparison()
+    one, other = [(i for i in ())], [(i for i in ())]
+    for name in ("first", "second"):
+        with pytest.raises(Unknown):
+            comparison.variable(one, other, name)
+    one, other = [1, [2]], [1, [3]]
+    assert [comparison.variable(one, other, name) for name in "ab"] == ["a[1][0]: 2 != 3", "b[1][0]: 2 != 3"]
+
+
+def test_variables_that_share_an_object_in_one_run_only_differ():
+    comparison = Comparison()
+    inner = [1]
+    assert comparison.variable([inner], [inner], "a") == ""
+    assert "shares an object" in comparison.variable(inner, [1], "b")

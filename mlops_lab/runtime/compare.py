@@ -89,7 +89,7 @@ class Comparison:
 
     def _pair(self, one: Any, other: Any) -> bool:
         """False if one of them belongs to another one already."""
-        return self._partner.setdefault(one, other) == other and self._back.setdefault(other, one) == one
+        return bool(self._partner.setdefault(one, other) == other and self._back.setdefault(other, one) == one)
 
     def _contents(self, one: Any, other: Any, path: str) -> str:
         kind = type(one)
@@ -119,7 +119,8 @@ class Comparison:
         for module, names, compare in _TABLE:
             known = sys.modules.get(module)
             if known is not None and isinstance(one, tuple(vars(known).get(name, ()) for name in names)):
-                return compare(self, one, other, path)
+                found: str = compare(self, one, other, path)
+                return found
         return self._reduced(one, other, path)
 
     def _items(self, one: Sequence[Any], other: Sequence[Any], path: str) -> str:
@@ -204,7 +205,7 @@ class Comparison:
             states = [{**(state[0] or {}), **(state[1] or {})} if _is_slotted(state) else state for state in states]
             self._kept += states
         if all(isinstance(state, dict) for state in states):
-            if found := self._named(*states, path):
+            if found := self._named(states[0], states[1], path):
                 return found
             left[2] = right[2] = None
         return self._items(left, right, path)
@@ -228,7 +229,7 @@ class Comparison:
             if isinstance(one, np.ma.MaskedArray) and not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
                 return f"{path}: other mask"
             attributes = [v.__dict__ if type(v) is not np.ndarray and hasattr(v, "__dict__") else {} for v in (one, other)]
-            if not isinstance(one, np.ma.MaskedArray) and (found := self._named(*attributes, path)):
+            if not isinstance(one, np.ma.MaskedArray) and (found := self._named(attributes[0], attributes[1], path)):
                 return found
         return self._numbers(np.asarray(one), np.asarray(other), path)
 
@@ -275,9 +276,9 @@ class Comparison:
         if hasattr(one, "levels"):
             parts = [[list(i.names), list(i.levels), [list(map(int, codes)) for codes in i.codes]] for i in (one, other)]
         else:
-            parts = [[list(i.names), str(getattr(i, "freq", None))] for i in (one, other)]
+            parts = [[list(i.names), [str(getattr(i, "freq", None))]] for i in (one, other)]
         self._kept += parts
-        if found := self._items(*parts, path):
+        if found := self._items(parts[0], parts[1], path):
             return found
         if hasattr(one, "levels"):
             return ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,50 +19,79 @@ from typing import Any
 from mlops_lab.results import Version
 
 _RUNTIME = Path(__file__).parent.parent / "runtime"
-_SECONDS = 600.0  # for one comparison
+_SECONDS = 600.0  # for all comparisons of two ends
 
 
 @dataclass(frozen=True)
-class Straight:
-    """An executed notebook, the error that ended it (or nothing), and the versions of its variables in a store."""
+class End:
+    """What a run left: an executed notebook, the versions of its variables in a store, and what ended it early.
+
+    `failed_at` is the position of the cell that failed; `error` says how, and is nothing where the kernel died.
+    """
 
     node: Any
-    error: str
     current: dict[str, Version] = field(default_factory=dict)
     store: str = ""
+    failed_at: int | None = None
+    error: str = ""
 
 
-def run_straight(node: Any, kernel: str, folder: Path) -> Straight:
+class StraightRun:
+    """A notebook on its way from top to bottom. `stop`, from another thread, ends it."""
+
+    def __init__(self, node: Any, kernel: str, folder: Path, place: Path) -> None:
+        self.node, self.kernel, self.folder, self.place = node, kernel, folder, place
+        self._client: Any = None
+        self._stopped = False
+
+    def run(self) -> End:
+        """Run it, and store what its variables hold in `place`."""
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError, DeadKernelError
+        from nbformat.v4 import new_code_cell
+
+        node = copy.deepcopy(self.node)
+        node.metadata.pop("widgets", None)
+        for cell in node.cells:
+            cell.metadata.pop("execution", None)
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        self.place.mkdir()
+        node.cells.append(new_code_cell(_keep(self.folder, self.place)))
+        resources = {"metadata": {"path": str(self.folder)}}
+        self._client = NotebookClient(node, timeout=None, kernel_name=self.kernel, resources=resources)
+        environment = {**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
+        error, failed = "", False
+        try:
+            if not self._stopped:
+                with open(os.devnull, "wb") as nowhere:
+                    self._client.execute(env=environment, stdout=nowhere, stderr=nowhere)
+        except CellExecutionError as ended:
+            error, failed = f"{ended.ename}: {ended.evalue}", True
+        except DeadKernelError:
+            failed = True
+        started = [index for index, cell in enumerate(node.cells) if "execution" in cell.metadata]
+        at = started[-1] if failed and started else None
+        if at is not None and at == len(node.cells) - 1:  # the user's cells ran, and keeping the variables failed
+            at = None
+        node.cells.pop()
+        report = self.place / "result.json"
+        outputs = json.loads(report.read_text(encoding="utf-8")).get("outputs", {}) if report.exists() else {}
+        current = {name: output["version"] for name, output in outputs.items() if output}
+        return End(node, current, str(self.place / "bundles"), at, error if at is not None else "")
+
+    def stop(self) -> None:
+        """Take its kernel down."""
+        self._stopped = True
+        process = getattr(getattr(getattr(self._client, "km", None), "provisioner", None), "pid", None)
+        if process:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process, signal.SIGKILL)
+
+
+def run_straight(node: Any, kernel: str, folder: Path) -> End:
     """Run a notebook from top to bottom in one kernel, in a folder."""
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
-    from nbformat.v4 import new_code_cell
-
-    node = copy.deepcopy(node)
-    node.metadata.pop("widgets", None)
-    for cell in node.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    place = folder.parent / f"{folder.name}-end"
-    place.mkdir()
-    node.cells.append(new_code_cell(_keep(folder, place)))
-    client = NotebookClient(node, timeout=None, kernel_name=kernel, resources={"metadata": {"path": str(folder)}})
-    environment = {**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
-    error = ""
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            client.execute(env=environment, stdout=nowhere, stderr=nowhere)
-    except CellExecutionError as failed:
-        error = f"{failed.ename}: {failed.evalue}"
-    except DeadKernelError as failed:
-        error = str(failed)
-    last = node.cells.pop()
-    if error and last.get("outputs"):  # all of the user's cells ran, and keeping the variables failed
-        error = ""
-    report = place / "result.json"
-    outputs = json.loads(report.read_text(encoding="utf-8"))["outputs"] if report.exists() else {}
-    current = {name: output["version"] for name, output in outputs.items() if output}
-    return Straight(node, error, current, str(place / "bundles"))
+    return StraightRun(node, kernel, folder, folder.parent / f"{folder.name}-end").run()
 
 
 def _keep(folder: Path, place: Path) -> str:
@@ -66,9 +99,8 @@ def _keep(folder: Path, place: Path) -> str:
     import cloudpickle
 
     order: dict[str, Any] = {
-        "step": "straight", "store": str(place / "bundles"), "folder": str(folder), "numbers": [], "sources": [], "reads": [],
-        "keep": None, "current": {}, "imports": {}, "configuration": [], "seeded": False, "modules": [], "dotted": [],
-        "bound_in": {}, "metrics": [], "own_configuration": [], "guard": None, "result": str(place / "result.json"),
+        "step": "straight", "store": str(place / "bundles"), "folder": str(folder), "current": {}, "keep": None,
+        "result": str(place / "result.json"),
     }  # fmt: skip
     (place / "bundles").mkdir()
     path = place / "order.json"
@@ -82,28 +114,41 @@ def _keep(folder: Path, place: Path) -> str:
     return f"exec({code!r}, {{}})"
 
 
-def differences(one: Straight, other: Straight, names: list[str], kernel: str, folder: Path) -> dict[str, str | None]:
+def differences(one: End, other: End, names: Iterable[str], kernel: str, folder: Path) -> dict[str, str | None]:
     """Name -> where and how the two ends differ (an empty text: they don't; None: that can't be told)."""
+    found: dict[str, str | None] = {}
+    left = sorted(names)
+    until = time.monotonic() + _SECONDS
+    while left and time.monotonic() < until:
+        lines = _compare(one, other, left, kernel, folder, until - time.monotonic())
+        found |= {line[0]: line[1] for line in lines if len(line) == 2}
+        if not lines:
+            break
+        found.setdefault(lines[-1][0], None)  # its value took the process down, or takes too long
+        left = [name for name in left if name not in found]
+    return {**dict.fromkeys(left), **found}
+
+
+def _compare(one: End, other: End, names: list[str], kernel: str, folder: Path, seconds: float) -> list[list[Any]]:
+    """What one process of the kernel's interpreter says before it ends."""
     from mlops_lab.targets.local import kernel_python
 
-    if not names:
-        return {}
     with tempfile.TemporaryDirectory(prefix="mlops-lab-compare-") as place:
         work = Path(place, "work.json")
-        result = Path(place, "result.json")
+        result = Path(place, "result.jsonl")
         content = {
             "runs": [{"store": run.store, "current": run.current} for run in (one, other)],
-            "names": sorted(names),
+            "names": names,
             "folder": str(folder),
             "paths": [str(Path(path).parent.parent) for path in [sys.modules["cloudpickle"].__file__ or ""]],
             "result": str(result),
         }
         work.write_text(json.dumps(content), encoding="utf-8")
-        command = [kernel_python(kernel), str(_RUNTIME / "compare.py"), str(work)]
+        command = [kernel_python(kernel), str(_RUNTIME / "ends.py"), str(work)]
         environment = {**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"), "MPLBACKEND": "agg"}
-        try:
-            subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=_SECONDS, check=False)
-            found: dict[str, str | None] = json.loads(result.read_text(encoding="utf-8"))
-        except (OSError, ValueError, subprocess.SubprocessError):
-            return dict.fromkeys(names)  # a value took the process down
-        return found
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=seconds, check=False)
+        if not result.exists():
+            return []
+        lines = result.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
