@@ -80,6 +80,7 @@ class Kit:
         self.states_before: dict[str, bytes] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
         self.loading: list[str] = []
+        self.figures = False  # whether a figure came with the inputs
         self.generators = GeneratorUse()
         self.imports = modules.Watch(order["folder"], self._note_module)
 
@@ -165,7 +166,7 @@ class Kit:
 
     def _configure(self) -> None:
         """Run the configuration of the cells above for modules that only came in with the inputs."""
-        if "matplotlib.figure" in sys.modules:
+        if self.figures:
             # Figures are shown by a formatter that exists once pyplot has loaded its backend.
             pyplot = importlib.import_module("matplotlib.pyplot")
             if not pyplot.get_fignums():
@@ -203,7 +204,9 @@ class Kit:
             self._load(f"def:{key}")
         self.loading.append(name)
         try:
-            content = unpack(bundle.part(bundle.header.stream), bundle.buffers(), self)
+            stream = bundle.part(bundle.header.stream)
+            self.figures |= b"matplotlib.figure" in bytes(stream)
+            content = unpack(stream, bundle.buffers(), self)
         finally:
             self.loading.pop()
         for member, value in content.items():
@@ -386,7 +389,7 @@ class Kit:
     def _undeclared_states(self, outputs: dict[str, Any]) -> list[str]:
         """States that the step left otherwise than its configuration statements, run again on what it found, leave them."""
         changed = [name for name in outputs if name in self.states_before and name not in {"@warnings", "@pyplot"}]
-        found = [name for name in outputs if name in ambient.STATES and ambient.STATES[name].random]
+        found = [name for name in outputs if name == "@pyplot" or (name in ambient.STATES and ambient.STATES[name].random)]
         others = [name for name in changed if not ambient.STATES[name].random]
         if others:
             after = {name: ambient.read(name) for name in others}
