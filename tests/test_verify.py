@@ -192,6 +192,18 @@ def test_widgets_are_compared_by_their_state():
     assert shown(notebook("a", 1), 0) != shown(notebook("b", 2), 0)
 
 
+def test_widgets_that_kernels_show_are_compared_by_their_state(tmp_path):
+    pytest.importorskip("ipywidgets")
+    cells = [
+        ("step:a", "import ipywidgets as w\nn = 3"),
+        ("step:b", "w.HBox([w.IntSlider(value=n), w.Label('text')])"),
+        ("step:c", "import os\nw.Text(value=str(n) if 'MLOPS_LAB_ORDER' not in os.environ else 'other')"),
+    ]
+    verdict = verify(write(tmp_path, cells))
+    assert [cell.status for cell in verdict.cells] == ["equal", "equal", "different"]
+    assert '"value": "other"' in verdict.cells[2].pipeline
+
+
 class Plain:
     def __init__(self, **state):
         self.__dict__.update(state)
@@ -243,7 +255,7 @@ PAIRS = {
     "an attribute": (Plain(a=1), Plain(a=2), "v.a: 1 != 2"),
     "a missing attribute": (Plain(a=1, b=1), Plain(b=1), "v: attributes ['a'] in one run only"),
     "itself inside": (recursive(), recursive(), ""),
-    "sharing": (shares(), [[1], [1]], "v[1]: shares an object with another value in one run only"),
+    "sharing": (shares(), [[1], [1]], "v[1]: in one run only it is the same object, or the same memory, as v[0]"),
     "an array": (np.arange(3), np.array([0, 5, 2]), "v[1]: 1 != 5 (1 of 3 differ)"),
     "an array's type": (np.arange(3), np.arange(3.0), "v: int64 of shape (3,) != float64 of shape (3,)"),
     "an array with nan": (np.array([np.nan]), np.array([np.nan]), ""),
@@ -257,7 +269,11 @@ PAIRS = {
     "minus zero in an array": (np.array([1, 0.0]), np.array([1, -0.0]), "v[1]: 0.0 != -0.0 (1 of 2 differ)"),
     "another nan": (np.array([np.nan]), -np.array([np.nan]), ""),
     "records": (np.zeros(2, "i4,f8"), np.zeros(2, "i4,f8"), ""),
-    "two names of one array": (views(True), views(False), "v[1]: shares memory with another array in one run only"),
+    "two names of one array": (
+        views(True),
+        views(False),
+        "v[1]: in one run only it is the same object, or the same memory, as v[0]",
+    ),
     "memory order": (np.ones((2, 2)), np.ones((2, 2), order="F"), "v: its flag C_CONTIGUOUS is True != False"),
     "a range and its numbers": (pd.Index(range(2)), pd.Index([0, 1]), "v: RangeIndex != Index"),
     "the name of an index": (frame(index="i"), frame(index="j"), "v.index[0][0]: 'i' != 'j'"),
@@ -266,7 +282,7 @@ PAIRS = {
     "categories": (pd.Categorical(["a"], ["a", "b"]), pd.Categorical(["a"], ["a", "c"]), "v: category != category"),
     "times": (pd.to_datetime(["2024-01-01"]), pd.to_datetime(["2024-01-02"]), "v: other times"),
     "missing text": (pd.Series(["a", None]), pd.Series(["a", None]), ""),
-    "bound methods": ([1].append, [2].append, "v[2][0]: 1 != 2"),
+    "bound methods": ([1].append, [2].append, "v[1][0]: 1 != 2"),
 }
 
 
@@ -304,4 +320,4 @@ def test_variables_that_share_an_object_in_one_run_only_differ():
     comparison = Comparison()
     inner = [1]
     assert comparison.variable([inner], [inner], "a") == ""
-    assert "shares an object" in comparison.variable(inner, [1], "b")
+    assert "the same object, or the same memory, as a[0]" in comparison.variable(inner, [1], "b")

@@ -46,6 +46,7 @@ class Comparison:
         self._partner: dict[Any, Any] = {}  # what identifies an object of the first namespace -> that of the second
         self._back: dict[Any, Any] = {}
         self._seen: set[tuple[int, int]] = set()
+        self._place: dict[Any, str] = {}  # what identifies an object -> where it was met first
         self._kept: list[Any] = []  # so that ids stay unique
         self._left = _MOST
 
@@ -81,15 +82,19 @@ class Comparison:
             return "" if one.__name__ == other.__name__ else unequal(path, one, other)
         if (id(one), id(other)) in self._seen:
             return ""
-        if _can_change(one) and not self._pair(id(one), id(other)):
-            return f"{path}: shares an object with another value in one run only"
+        if _can_change(one) and (found := self._parted(id(one), id(other), path)):
+            return found
         self._seen.add((id(one), id(other)))
         self._kept += [one, other]
         return self._contents(one, other, path)
 
-    def _pair(self, one: Any, other: Any) -> bool:
-        """False if one of them belongs to another one already."""
-        return bool(self._partner.setdefault(one, other) == other and self._back.setdefault(other, one) == one)
+    def _parted(self, one: Any, other: Any, path: str) -> str:
+        """Whether one of them belongs to another one already."""
+        if self._partner.setdefault(one, other) == other and self._back.setdefault(other, one) == one:
+            self._place[one] = self._place[other] = path
+            return ""
+        place = self._place.get(one if self._partner[one] != other else other, "another value")
+        return f"{path}: in one run only it is the same object, or the same memory, as {place}"
 
     def _contents(self, one: Any, other: Any, path: str) -> str:
         kind = type(one)
@@ -106,8 +111,7 @@ class Comparison:
         if isinstance(one, types.CodeType):
             return self._code(one, other, path)
         if isinstance(one, types.BuiltinFunctionType):
-            left, right = ([f.__name__, f.__module__, getattr(f, "__self__", None)] for f in (one, other))
-            return self._items(left, right, path)
+            return self._items([one.__name__, one.__self__], [other.__name__, other.__self__], path)
         if isinstance(one, types.CellType):
             return self.difference(_content(one), _content(other), path)
         if isinstance(one, (staticmethod, classmethod)):
@@ -165,7 +169,6 @@ class Comparison:
             }
             for f in (one, other)
         )  # fmt: skip
-        self._kept += [left, right]
         return self._named(left, right, path)
 
     def _code(self, one: Any, other: Any, path: str) -> str:
@@ -196,14 +199,12 @@ class Comparison:
                 continue
             made, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
             parts.append([made, arguments, state, list(items or ()), list(pairs or ())])
-        self._kept += parts
         left, right = parts
         if len(left) == 1 or len(right) == 1:
             return "" if left == right else unequal(path, one, other)
         states = [left[2], right[2]]
         if all(isinstance(state, tuple) and len(state) == 2 for state in states):  # attributes, and slots
             states = [{**(state[0] or {}), **(state[1] or {})} if _is_slotted(state) else state for state in states]
-            self._kept += states
         if all(isinstance(state, dict) for state in states):
             if found := self._named(states[0], states[1], path):
                 return found
@@ -222,10 +223,10 @@ class Comparison:
             return f"{path}: {one.dtype} of shape {one.shape} != {other.dtype} of shape {other.shape}"
         if isinstance(one, np.ndarray):
             for flag in ("C_CONTIGUOUS", "F_CONTIGUOUS", "WRITEABLE"):
-                if one.flags[flag] != other.flags[flag]:
+                if one.flags[flag] is not other.flags[flag]:
                     return f"{path}: its flag {flag} is {one.flags[flag]} != {other.flags[flag]}"
-            if one.size and one.flags.writeable and not self._pair(*map(_memory, (one, other))):
-                return f"{path}: shares memory with another array in one run only"
+            if one.size and one.flags.writeable and (found := self._parted(_memory(one), _memory(other), path)):
+                return found
             if isinstance(one, np.ma.MaskedArray) and not np.array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other)):
                 return f"{path}: other mask"
             attributes = [v.__dict__ if type(v) is not np.ndarray and hasattr(v, "__dict__") else {} for v in (one, other)]
@@ -273,15 +274,11 @@ class Comparison:
         return ""
 
     def _index(self, one: Any, other: Any, path: str) -> str:
+        parts = [[list(i.names), [str(getattr(i, "freq", None))]] for i in (one, other)]
         if hasattr(one, "levels"):
             parts = [[list(i.names), list(i.levels), [list(map(int, codes)) for codes in i.codes]] for i in (one, other)]
-        else:
-            parts = [[list(i.names), [str(getattr(i, "freq", None))]] for i in (one, other)]
-        self._kept += parts
-        if found := self._items(parts[0], parts[1], path):
+        if (found := self._items(parts[0], parts[1], path)) or hasattr(one, "levels"):
             return found
-        if hasattr(one, "levels"):
-            return ""
         if hasattr(one, "step"):
             left, right = ((i.start, i.stop, i.step) for i in (one, other))
             return "" if left == right else unequal(path, one, other)
@@ -302,8 +299,7 @@ class Comparison:
                 return unequal(f"{path}.ordered", one.ordered, other.ordered)
             return self._numbers(np.asarray(one.codes), np.asarray(other.codes), f"{path}.codes")
         if hasattr(one, "asi8"):
-            found = self._numbers(one.asi8, other.asi8, path)
-            return f"{path}: other times" if found else ""
+            return f"{path}: other times" if self._numbers(one.asi8, other.asi8, path) else ""
         if isinstance(one.dtype, np.dtype):
             return self._numbers(one.to_numpy(), other.to_numpy(), path)
         return self._items(list(np.asarray(one, object)), list(np.asarray(other, object)), path)
@@ -315,8 +311,8 @@ class Comparison:
         if one.layout != other.layout or "strided" not in str(one.layout):
             return self._reduced(one, other, path)
         places = [("memory", t.untyped_storage().data_ptr(), t.storage_offset()) for t in (one, other)]
-        if one.numel() and not self._pair(*places):
-            return f"{path}: shares memory with another tensor in one run only"
+        if one.numel() and (found := self._parted(places[0], places[1], path)):
+            return found
         torch = sys.modules["torch"]
         left, right = (t.detach().cpu().resolve_conj().resolve_neg().contiguous() for t in (one, other))
         if torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8)):
