@@ -96,6 +96,13 @@ def test_a_notebook_without_cells_is_refused(tmp_path):
         verify(write(tmp_path, []))
 
 
+def test_a_kernel_that_is_not_installed_is_said_so(tmp_path):
+    node = notebook_node([("step:a", "x = 1")], {"kernelspec": {"name": "nowhere", "display_name": "", "language": "python"}})
+    nbf.write(node, tmp_path / "nb.ipynb")
+    with pytest.raises(UsageError, match="'nowhere' is not installed"):
+        verify(tmp_path / "nb.ipynb")
+
+
 def test_a_name_with_spaces_files_above_the_folder_and_links_are_found_and_left_as_they_are(tmp_path):
     home = tmp_path / "my project"
     (home / "note books").mkdir(parents=True)

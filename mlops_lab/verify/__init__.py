@@ -27,6 +27,7 @@ from mlops_lab.results import Version, apply_outputs
 from mlops_lab.runs import HOME, Home
 from mlops_lab.scopes import module_names
 from mlops_lab.targets import Options, target
+from mlops_lab.targets.local import kernel_python
 from mlops_lab.verify.copies import Original
 from mlops_lab.verify.shown import plain, shown, text, without_durations
 from mlops_lab.verify.straight import End, StraightRun, differences, run_straight
@@ -42,11 +43,13 @@ def verify(notebook: Path, *, workers: int = 0, at_once: bool = False, node: Any
     """Compare; `node` stands for the notebook's content where it differs from the file (proposed tags, say).
 
     With `at_once` the straight run and the pipeline run at the same time. Raises `CheckError` when the notebook has errors as a
-    pipeline, `NotebookError` when it can't be read, `UsageError` when there is no room for copies of its folder.
+    pipeline, `NotebookError` when it can't be read, `UsageError` when its kernel is not there or there is no room for copies of
+    its folder, `RunError` when the kernel doesn't start.
     """
     source = from_node(node, notebook) if node is not None else read(notebook)
     plan = make_plan(build(source))
     require_sound(plan)
+    kernel_python(source.kernel_name)
     original = Original(source)
     with tempfile.TemporaryDirectory(prefix="mlops-lab-verify-") as name:
         place = Path(name)
@@ -68,7 +71,9 @@ def verify(notebook: Path, *, workers: int = 0, at_once: bool = False, node: Any
 
         def once_more() -> End:
             told("running the notebook once more, to see what is stable")
-            return StraightRun(source.node, source.kernel_name, original.copy(place / "straight"), place / "again").run()
+            return StraightRun(
+                source.node, source.kernel_name, original.copy(place / "straight"), place / "again", moved=True
+            ).run()
 
         return _judge(source, plan, one, other, once_more, straight.folder)
 

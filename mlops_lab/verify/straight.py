@@ -16,9 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlops_lab.errors import RunError
 from mlops_lab.results import Version
+from mlops_lab.targets.local import kernel_python
 
 _RUNTIME = Path(__file__).parent.parent / "runtime"
+# Objects of many sizes, of which every third is held where no variable of the notebook sees it: what comes fills the gaps.
+_MOVE = 'setattr(__import__("gc"), "_room", [bytes(n * 37 % 512) for n in range(99999)][::3])'
 _SECONDS = 600.0  # for all comparisons of two ends
 
 
@@ -37,10 +41,13 @@ class End:
 
 
 class StraightRun:
-    """A notebook on its way from top to bottom. `stop`, from another thread, ends it."""
+    """A notebook on its way from top to bottom. `stop`, from another thread, ends it.
 
-    def __init__(self, node: Any, kernel: str, folder: Path, place: Path) -> None:
-        self.node, self.kernel, self.folder, self.place = node, kernel, folder, place
+    With `moved` its objects lie elsewhere in memory than they would, so that what depends on addresses comes out otherwise.
+    """
+
+    def __init__(self, node: Any, kernel: str, folder: Path, place: Path, moved: bool = False) -> None:
+        self.node, self.kernel, self.folder, self.place, self.moved = node, kernel, folder, place, moved
         self._client: Any = None
         self._stopped = False
 
@@ -59,7 +66,8 @@ class StraightRun:
         self.place.mkdir()
         node.cells.append(new_code_cell(_keep(self.folder, self.place)))
         resources = {"metadata": {"path": str(self.folder)}}
-        self._client = NotebookClient(node, timeout=None, kernel_name=self.kernel, resources=resources)
+        moves = [f"--IPKernelApp.exec_lines={_MOVE}"] if self.moved else []
+        self._client = NotebookClient(node, timeout=None, kernel_name=self.kernel, resources=resources, extra_arguments=moves)
         environment = {**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
         error, failed = "", False
         try:
@@ -70,6 +78,10 @@ class StraightRun:
             error, failed = f"{ended.ename}: {ended.evalue}", True
         except DeadKernelError:
             failed = True
+            if not any("execution" in cell.metadata for cell in node.cells):
+                raise RunError("The notebook's kernel did not start.") from None
+        except RuntimeError as ended:  # of jupyter_client
+            raise RunError(f"The notebook's kernel did not start: {ended}") from None
         started = [index for index, cell in enumerate(node.cells) if "execution" in cell.metadata]
         at = started[-1] if failed and started else None
         if at is not None and at == len(node.cells) - 1:  # the user's cells ran, and keeping the variables failed
@@ -131,8 +143,6 @@ def differences(one: End, other: End, names: Iterable[str], kernel: str, folder:
 
 def _compare(one: End, other: End, names: list[str], kernel: str, folder: Path, seconds: float) -> list[list[Any]]:
     """What one process of the kernel's interpreter says before it ends."""
-    from mlops_lab.targets.local import kernel_python
-
     with tempfile.TemporaryDirectory(prefix="mlops-lab-compare-") as place:
         work = Path(place, "work.json")
         result = Path(place, "result.jsonl")
