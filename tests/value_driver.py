@@ -53,9 +53,7 @@ def run(row: Row, folder: Path, saving: bool) -> list[str]:
     if saving:
         exec(compile(row.code, str(folder / "cell.py"), "exec"), names)
         saver = kit.Kit(order(row, folder), shell)
-        saver.files = types.SimpleNamespace(read=set(), written=set())
-        saver.prelude = set()
-        saver.end()
+        saver.keep_all()
         outputs = json.loads(Path(saver.order["result"]).read_text())["outputs"]
         refused = [version["version"][1] for version in outputs.values() if version["version"][0].startswith("refused:")]
         return ["refused", *refused] if refused else ["fine", *look(row, names)]

@@ -294,9 +294,7 @@ for number, (name, module, code, expression) in enumerate(spec["values"]):
         if spec["saving"]:
             exec(code, names)
             k = kit.Kit(order, shell)
-            k.files = types.SimpleNamespace(read=set(), written=set())
-            k.prelude = set()
-            k.end()
+            k.keep_all()
             report[name] = ["saved", repr(eval(expression, names))]
         else:
             outputs = json.load(open(order["result"]))["outputs"]
