@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -53,7 +55,6 @@ class StraightRun:
 
     def run(self) -> End:
         """Run it, and store what its variables hold in `place`."""
-        from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, DeadKernelError
         from nbformat.v4 import new_code_cell
 
@@ -67,12 +68,13 @@ class StraightRun:
         node.cells.append(new_code_cell(_keep(self.folder, self.place)))
         resources = {"metadata": {"path": str(self.folder)}}
         moves = [f"--IPKernelApp.exec_lines={_MOVE}"] if self.moved else []
-        self._client = NotebookClient(node, timeout=None, kernel_name=self.kernel, resources=resources, extra_arguments=moves)
+        self._client = _client(node, kernel_name=self.kernel, resources=resources, extra_arguments=moves)
         environment = {**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
         error, failed = "", False
         try:
             if not self._stopped:
-                with open(os.devnull, "wb") as nowhere:
+                with tempfile.TemporaryDirectory(prefix="mlops-") as sockets, open(os.devnull, "wb") as nowhere:
+                    self._client.sockets = sockets
                     self._client.execute(env=environment, stdout=nowhere, stderr=nowhere)
         except CellExecutionError as ended:
             error, failed = f"{ended.ename}: {ended.evalue}", True
@@ -99,6 +101,39 @@ class StraightRun:
         if process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process, signal.SIGKILL)
+
+
+def _client(node: Any, **options: Any) -> Any:
+    """An nbclient whose kernel listens on sockets of its own, and which waits for a cell as long as it takes."""
+    from nbclient import NotebookClient
+
+    class Client(NotebookClient):  # type: ignore[misc]
+        sockets = ""
+
+        def create_kernel_manager(self) -> Any:
+            manager = super().create_kernel_manager()
+            if os.name == "posix":  # TCP ports are chosen before they are bound: two kernels could choose the same one
+                manager.transport, manager.ip = "ipc", os.path.join(self.sockets, "k")
+            return manager
+
+        async def async_start_new_kernel_client(self) -> Any:
+            started = await super().async_start_new_kernel_client()
+            receive = started.shell_channel.get_msg
+
+            async def get_msg(timeout: float | None = None) -> Any:
+                # Where a poll without a time limit comes back empty-handed, nbclient fails an assertion of its own.
+                while True:
+                    try:
+                        return await receive(timeout=timeout)
+                    except queue.Empty:
+                        if timeout is not None:
+                            raise
+                        await asyncio.sleep(0.1)
+
+            started.shell_channel.get_msg = get_msg
+            return started
+
+    return Client(node, timeout=None, **options)
 
 
 def run_straight(node: Any, kernel: str, folder: Path) -> End:
