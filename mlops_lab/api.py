@@ -15,13 +15,13 @@ from typing import Any
 from mlops_lab import executed, runstate
 from mlops_lab.checks import Diagnostic, check, require_sound
 from mlops_lab.errors import MlopsLabError, UsageError, did_you_mean
-from mlops_lab.events import AnyEvent, Output
+from mlops_lab.events import AnyEvent, Output, RunStarted
 from mlops_lab.notebook import read
 from mlops_lab.parameters import Parameter
 from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Edge, Plan, make_plan
-from mlops_lab.runs import Home, RunFolder
+from mlops_lab.runs import Home, RunFolder, find
 from mlops_lab.targets import Options, target
 
 
@@ -249,6 +249,33 @@ def _raw_outputs(path: Path) -> dict[str, Any]:
         return {}
 
 
+def to_resume(folder: RunFolder) -> tuple[Plan, Options, str]:
+    """What to run, how and on which target, to go on with a run; its parameters are those of the run.
+
+    Raises `UsageError` for a run that is in progress or done.
+    """
+    started, finished = folder.started, folder.finished
+    if started is None:
+        raise UsageError(f"Run {folder.id} has no log to go on from.")
+    if folder.is_active:
+        raise UsageError(f"Run {folder.id} is still in progress; follow it with: mlops-lab logs {folder.id} --follow")
+    if finished and finished.status == "done":
+        raise UsageError(f"Run {folder.id} is done: there is nothing to resume.")
+    pipeline = load(started.notebook)
+    defaults = {p.name: p.default for p in pipeline.parameters}
+    given = {k: v for k, v in started.parameters.items() if k in defaults and v != defaults[k]}
+    lineage: list[str] = []
+    current: RunStarted | None = started
+    while current is not None and current.run not in lineage:
+        lineage.append(current.run)
+        before = RunFolder(folder.path.parent / current.resumed_from)
+        current = before.started if current.resumed_from else None
+    called = {k: v for k, v in started.options.items() if k in Options.__dataclass_fields__}
+    called |= {"parameters": check_values(pipeline.parameters, given), "only": tuple(called.get("only", ()))}
+    options = Options(**called | {"experiment": started.experiment, "resume": tuple(lineage)})
+    return pipeline.plan, options, started.target
+
+
 def find_run(name: str = "last", folder: str | Path = ".") -> Run:
     """A run of the notebooks in a folder: by its id, by an unambiguous part of it, or the last one."""
-    return Run(Home.of(Path(folder)).find(name))
+    return Run(find(name, Path(folder)))

@@ -114,6 +114,35 @@ class Home:
         raise UsageError(f"There is no run {name!r} in {self.runs}{did_you_mean(name, [r.id for r in runs])}.")
 
 
+def homes(folder: Path) -> list[Home]:
+    """The places below a folder (or beside a notebook) where runs are kept: two levels deep, hidden folders left out."""
+    if os.environ.get(HOME):
+        return [Home.of(folder)]
+    if folder.suffix == ".ipynb":
+        return [Home.of(folder.absolute().parent)]
+    depth = len(folder.absolute().parts)
+    found = [Home.of(folder)]
+    for pattern in ("*/.mlops_lab", "*/*/.mlops_lab"):
+        below = sorted(folder.absolute().glob(pattern))
+        found += [Home(p) for p in below if not any(x.startswith(".") for x in p.parts[depth:-1])]
+    return [home for home in found if home.runs.is_dir()]
+
+
+def find(name: str, folder: Path) -> RunFolder:
+    """A run of the notebooks in a folder and those below it, named as for `Home.find`."""
+    known = homes(folder)
+    if not known:
+        raise UsageError(f"There are no runs in {folder.absolute()} or below it. Name another folder with --folder.")
+    if name == "last":
+        return max((r for home in known for r in home.list()[:1]), key=lambda r: r.id, default=known[0].find(name))
+    for home in known[:-1]:
+        try:
+            return home.find(name)
+        except UsageError:
+            continue
+    return known[-1].find(name)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run's files."""

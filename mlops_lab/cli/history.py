@@ -1,0 +1,136 @@
+"""Commands about runs that were started: runs, logs, cancel."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from mlops_lab import events as ev
+from mlops_lab.cli.base import FolderOption, JsonOption, RunArgument, out
+from mlops_lab.errors import MlopsLabError, UsageError
+from mlops_lab.runs import RunFolder, find, homes
+
+
+def runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER|NOTEBOOK]", help="Whose runs; by default those of this folder and below.")
+    ] = Path(),
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many, newest first.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, newest first. A run whose process is gone without an end is shown as interrupted."""
+    from mlops_lab.api import Run
+    from mlops_lab.display import print_runs
+
+    folders = sorted((r for home in homes(folder) for r in home.list()), key=lambda r: r.id, reverse=True)
+    rows = []
+    for each in folders:
+        state = Run(each).state
+        if folder.suffix == ".ipynb" and state.notebook != str(folder.absolute()):
+            continue
+        finished = sum(s.status in ("done", "cached") for s in state.steps.values())
+        rows.append(
+            {
+                "run": each.id,
+                "notebook": Path(state.notebook).name,
+                "status": state.status,
+                "started": state.started,
+                "seconds": state.seconds,
+                "steps": len(state.steps),
+                "steps_done": finished,
+                "metrics": state.metrics,
+            }
+        )
+        if len(rows) == limit:
+            break
+    if as_json:
+        print(json.dumps(rows, indent=2))  # noqa: T201
+    elif rows:
+        print_runs(rows, out)
+    else:
+        out.print(f"There are no runs in {folder.absolute()} or below it.")
+
+
+def logs(
+    run: RunArgument,
+    step: Annotated[str, typer.Option(help="Only this step.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the run does, until it ends.")] = False,
+    folder: FolderOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Print what the steps of a run put out, and how they ended."""
+    found = find(run, folder)
+    started = found.started
+    if step and started and step not in started.steps:
+        raise UsageError(f"Run {found.id} has no step {step!r}; it has: {', '.join(started.steps)}.")
+    for event in _follow(found) if follow else found.events():
+        if step and getattr(event, "step", step) != step:
+            continue
+        if as_json:
+            print(msgspec.json.encode(event).decode(), flush=True)  # noqa: T201
+        else:
+            _print_event(event)
+
+
+def _follow(run: RunFolder) -> Iterator[ev.AnyEvent]:
+    seen = 0
+    while True:
+        active = run.is_active  # asked before reading: what it wrote before it ended is then still read
+        for event in run.events(seen):
+            seen = event.seq
+            yield event
+            if isinstance(event, ev.RunFinished):
+                return
+        if not active:
+            return
+        time.sleep(0.2)
+
+
+def _print_event(event: ev.AnyEvent) -> None:
+    clock = time.strftime("%H:%M:%S", time.localtime(event.time))
+    name = getattr(event, "step", "")
+    head = f"[dim]{clock}[/] [bold]{escape(name)}[/]" if name else f"[dim]{clock}[/]"
+    match event:
+        case ev.RunStarted():
+            out.print(f"{head} run {event.run} of {escape(event.notebook)}", soft_wrap=True)
+        case ev.StepStarted():
+            out.print(f"{head} starts, attempt {event.attempt} [dim]({escape(event.reason)})[/]")
+        case ev.CellStarted():
+            out.print(f"{head} [dim]cell {event.cell} ({event.position} of {event.total})[/]")
+        case ev.CellOutput():
+            output = event.output
+            text = output.get("text") or output.get("data", {}).get("text/plain") or "\n".join(output.get("traceback", []))
+            out.print(str(text).rstrip("\n"), markup=False, soft_wrap=True)
+        case ev.StepFinished():
+            failure = f": {escape(event.failure.message)}" if event.failure else ""
+            again = f"; tried again in {event.retry_in:g} s" if event.retry_in is not None else ""
+            out.print(f"{head} {event.status} in {event.seconds:.1f} s{failure}{again}", soft_wrap=True)
+        case ev.StepCached():
+            out.print(f"{head} cached from run {event.from_run}")
+        case ev.StepSkipped() | ev.StepOvertaken():
+            out.print(f"{head} {'skipped' if isinstance(event, ev.StepSkipped) else 'overtaken'}: {escape(event.because)}")
+        case ev.Message():
+            out.print(f"{head} {event.level}: {escape(event.text)}", soft_wrap=True)
+        case ev.RunFinished():
+            out.print(f"{head} run {event.status} in {event.seconds:.1f} s {escape(event.message)}")
+
+
+def cancel(run: RunArgument, folder: FolderOption = Path()) -> None:
+    """Cancel a run that is in progress, and wait until its kernels are gone."""
+    found = find(run, folder)
+    if not found.is_active:
+        raise UsageError(f"Run {found.id} is not in progress.")
+    found.request_cancel()
+    deadline = time.monotonic() + 60
+    while found.is_active and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if found.is_active:
+        raise MlopsLabError(f"Run {found.id} did not end within a minute.")
+    out.print(f"Cancelled run {found.id}.")
