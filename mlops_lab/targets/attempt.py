@@ -35,6 +35,29 @@ _WARM_SECONDS = 120.0  # a kernel of its own is started where the warm parent ta
 _EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
 
 
+def order_of(plan: Plan, planned: StepPlan, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a step's order (`runtime/kit.py`) that is the same wherever the step runs."""
+    pipeline, notebook = plan.pipeline, plan.pipeline.notebook
+    values = {p.name: stepnb.assignment(p) for p in pipeline.static_parameters if p.cell < planned.step.first}
+    values |= {n: f"{n} = {v!r}" for n, v in parameters.items() if n in values}
+    metrics = {n for c in planned.step.cells for m in pipeline.metric_cells if m is c for n in _names(c)}
+    return {
+        "step": planned.name,
+        "numbers": list(planned.step.numbers),
+        "sources": [[cell.number, cell.source] for cell in notebook.cells],
+        "reads": None if planned.reads is None else sorted(planned.reads),
+        "keep": None if planned.keep is None else sorted(planned.keep),
+        "imports": {n: [s] for n, s in values.items()} | {n: list(s) for n, s in planned.imports.items()},
+        "configuration": planned.configuration,
+        "seeded": plan.seeded,
+        "modules": sorted(imported_roots(cell.tree for cell in planned.step.cells)),
+        "dotted": dotted(cell.tree for cell in notebook.cells if cell.in_pipeline),
+        "bound_in": dict(planned.bound_in),
+        "metrics": sorted(metrics),
+        "own_configuration": guard.own_configuration(plan, planned.name),
+    }
+
+
 @dataclass
 class Attempt:
     """A step being executed in a thread of its own."""
@@ -196,28 +219,12 @@ class Executor:
 
     def order(self, planned: StepPlan, attempt: Attempt) -> dict[str, Any]:
         """What the runtime in the kernel is told (`runtime/kit.py`)."""
-        notebook = self.notebook
-        values = {p.name: stepnb.assignment(p) for p in self.pipeline.static_parameters if p.cell < planned.step.first}
-        values |= {n: f"{n} = {v!r}" for n, v in self.options.parameters.items() if n in values}
-        metrics = {n for c in planned.step.cells for m in self.pipeline.metric_cells if m is c for n in _names(c)}
         return {
-            "step": planned.name,
+            **order_of(self.plan, planned, self.options.parameters),
             "store": str(self.home.bundles),
-            "folder": str(notebook.folder),
-            "numbers": list(planned.step.numbers),
-            "sources": [[cell.number, cell.source] for cell in notebook.cells],
-            "reads": None if planned.reads is None else sorted(planned.reads),
-            "keep": None if planned.keep is None else sorted(planned.keep),
+            "folder": str(self.notebook.folder),
             "current": {n: v for n, v in attempt.current.items() if not n.startswith("file:")},
-            "imports": {n: [s] for n, s in values.items()} | {n: list(s) for n, s in planned.imports.items()},
-            "configuration": planned.configuration,
-            "seeded": self.plan.seeded,
-            "modules": sorted(imported_roots(cell.tree for cell in planned.step.cells)),
-            "dotted": _dotted(cell.tree for cell in notebook.cells if cell.in_pipeline),
-            "bound_in": dict(planned.bound_in),
-            "metrics": sorted(metrics),
             "result": str(self.executed(planned, attempt).with_name("result.json")),
-            "own_configuration": guard.own_configuration(self.plan, planned.name),
             "guard": self.guards.get(planned.name),
         }
 
@@ -286,7 +293,7 @@ def _cut(output: dict[str, Any]) -> dict[str, Any]:
     return dict(output)
 
 
-def _dotted(trees: Iterable[ast.AST]) -> list[list[str]]:
+def dotted(trees: Iterable[ast.AST]) -> list[list[str]]:
     """The chains of names in some code, such as `matplotlib.pyplot.show`: some of their parts may be modules."""
     found = set()
     inner = set()
