@@ -1,0 +1,197 @@
+"""Runs as processes of their own: who starts one (the Jupyter server, a notebook's kernel) may go away, and the run goes on.
+
+`start` and `resume` begin a run and return its folder once its log has begun; from then on its log is all there is to know.
+The process that runs it is this module's `main`: it is told on its standard input what to run, says on its standard output
+what became of that, in one line of JSON, and writes anything else into `process.log` in the run's folder. How it ended
+stands in `exit.json` there; where that is missing, the process was killed while nobody watched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from mlops_lab.checks import Diagnostic
+from mlops_lab.errors import BusyError, CheckError, MlopsLabError, NotebookError, RunError, UsageError
+from mlops_lab.events import AnyEvent, RunStarted
+from mlops_lab.runs import RunFolder
+
+START_SECONDS = 120.0  # analysis, the kernel's specification and the run's folder; a cold machine imports slowly
+LOG, EXIT = "process.log", "exit.json"
+_ERRORS = {kind.__name__: kind for kind in (UsageError, NotebookError, BusyError, RunError, MlopsLabError)}
+
+
+class StartTimeout(RunError):
+    """The process did not say in time that its run has begun; it was ended."""
+
+
+def start(notebook: Path, *, timeout: float = START_SECONDS, **options: Any) -> RunFolder:
+    """Run a notebook as `Pipeline.run` does with these options (`parameters`, `start`, `only`, `on`, ...).
+
+    Raises what `load` and `Pipeline.run` raise before a run begins.
+    """
+    return _start({"notebook": str(notebook.absolute()), "options": options}, notebook.absolute().parent, timeout)
+
+
+def resume(run: RunFolder, *, timeout: float = START_SECONDS) -> RunFolder:
+    """Go on with a run that did not get to its end, in a new one. Raises `UsageError` where that can't be."""
+    return _start({"resume": str(run.path.absolute())}, run.path, timeout)
+
+
+def exit_report(run: RunFolder) -> dict[str, Any] | None:
+    """How the run's process ended: `code` (negative for a signal) and `text`, what it wrote last; None if nobody knows."""
+    try:
+        found = json.loads((run.path / EXIT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _start(order: Mapping[str, Any], folder: Path, timeout: float) -> RunFolder:
+    with tempfile.TemporaryFile() as chatter:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mlops_lab.background"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=chatter,
+            cwd=folder if folder.is_dir() else None,
+            start_new_session=True,  # neither Ctrl-C in the server's terminal nor the server's end reaches it
+        )
+        assert process.stdin is not None and process.stdout is not None
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(order).encode())
+                process.stdin.close()
+            line = process.stdout.readline()
+            process.stdout.close()
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
+        if not line:
+            code = process.wait()
+            if late:
+                raise StartTimeout(f"The run had not begun after {timeout:g} s and was given up. Is the machine overloaded?")
+            chatter.seek(0)
+            said = chatter.read().decode(errors="replace").strip()[-2000:]
+            raise RunError(f"The process of the run ended with exit code {code} before the run began. {said}".strip())
+        answer = json.loads(line)
+        if "run" not in answer:
+            process.wait()
+            raise _error(answer)
+    run = RunFolder(Path(answer["run"]))
+    threading.Thread(target=_watch, args=(process, run), daemon=True, name=f"run {run.id}").start()
+    return run
+
+
+def _watch(process: subprocess.Popen[bytes], run: RunFolder) -> None:
+    """Collect the process when it ends, and write down how, where it could not do so itself."""
+    code = process.wait()
+    if run.path.is_dir() and not (run.path / EXIT).exists():
+        with contextlib.suppress(OSError):
+            _write_exit(run.path, code)
+
+
+def _error(answer: Mapping[str, Any]) -> MlopsLabError:
+    if answer["kind"] == "CheckError":
+        return CheckError([Diagnostic(**each) for each in answer["diagnostics"]])
+    return _ERRORS.get(answer["kind"], MlopsLabError)(answer["message"])
+
+
+def _write_exit(folder: Path, code: int) -> None:
+    text = ""
+    with contextlib.suppress(OSError):
+        text = (folder / LOG).read_bytes()[-4000:].decode(errors="replace")
+    temporary = folder / f".{EXIT}"
+    temporary.write_text(json.dumps({"code": code, "text": text}), encoding="utf-8")
+    os.replace(temporary, folder / EXIT)
+
+
+class _Reporter:
+    """Tells the starter once what became of the run, and then lets go of it."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.pipe: IO[bytes] | None = pipe
+        self.folder: Path | None = None
+
+    def say(self, answer: Mapping[str, Any]) -> None:
+        if self.pipe is not None:
+            with contextlib.suppress(OSError):  # who started us is gone; the run goes on
+                self.pipe.write(json.dumps(answer).encode() + b"\n")
+                self.pipe.flush()
+            self.pipe.close()
+            self.pipe = None
+
+    def begun(self, folder: Path) -> None:
+        self.folder = folder
+        log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        self.say({"run": str(folder)})
+
+
+def main() -> int:
+    """Run what the standard input says."""
+    from mlops_lab.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_REJECTED
+
+    # What is printed must not be taken for the answer.
+    reporter = _Reporter(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: as clean as a cancelled run
+    order = json.loads(sys.stdin.buffer.read())
+    code = EXIT_FAILED
+    try:
+        state = _run(order, reporter)
+        codes = {"done": EXIT_DONE, "rejected": EXIT_REJECTED, "cancelled": EXIT_CANCELLED}
+        code = codes.get(state, EXIT_FAILED)
+    except CheckError as error:
+        reporter.say({"kind": "CheckError", "message": str(error), "diagnostics": [asdict(d) for d in error.diagnostics]})
+    except MlopsLabError as error:
+        kind = next(k.__name__ for k in type(error).__mro__ if k.__name__ in _ERRORS)
+        reporter.say({"kind": kind, "message": str(error)})
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - into process.log
+    finally:
+        if reporter.folder is not None and reporter.folder.is_dir():
+            with contextlib.suppress(OSError):
+                _write_exit(reporter.folder, code)
+    return code
+
+
+def _run(order: Mapping[str, Any], reporter: _Reporter) -> str:
+    from mlops_lab.api import Run, load, to_resume
+    from mlops_lab.executed import write
+    from mlops_lab.targets import target
+
+    def listen(event: AnyEvent) -> None:
+        if isinstance(event, RunStarted):
+            reporter.begun(folder_of(event))
+
+    if "resume" in order:
+        plan, options, on = to_resume(RunFolder(Path(order["resume"])))
+        home = Path(order["resume"]).parent
+        folder_of = lambda event: home / event.run  # noqa: E731
+        run = Run(target(on)(plan, options, (listen,)))
+    else:
+        from mlops_lab.runs import Home
+
+        pipeline = load(order["notebook"])
+        folder_of = lambda event: Home.of(Path(event.notebook).parent).runs / event.run  # noqa: E731
+        run = pipeline.run(listener=listen, **order["options"])
+    write(run.notebook(), run.folder.path / "executed.ipynb")
+    return run.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
