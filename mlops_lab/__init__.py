@@ -24,5 +24,12 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Where the Jupyter server finds its extension."""
+    from mlops_lab.server.app import points
+
+    return points()
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)

@@ -22,17 +22,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlops_lab.checks import Diagnostic
-from mlops_lab.errors import BusyError, CheckError, MlopsLabError, NotebookError, RunError, UsageError
+from mlops_lab.errors import BusyError, CheckError, MlopsLabError, NotebookError, RunError, StartTimeout, UsageError
 from mlops_lab.events import AnyEvent, RunStarted
-from mlops_lab.runs import RunFolder
+from mlops_lab.runs import Home, RunFolder
 
 START_SECONDS = 120.0  # analysis, the kernel's specification and the run's folder; a cold machine imports slowly
 LOG, EXIT = "process.log", "exit.json"
 _ERRORS = {kind.__name__: kind for kind in (UsageError, NotebookError, BusyError, RunError, MlopsLabError)}
-
-
-class StartTimeout(RunError):
-    """The process did not say in time that its run has begun; it was ended."""
 
 
 def start(notebook: Path, *, timeout: float = START_SECONDS, **options: Any) -> RunFolder:
@@ -174,20 +170,19 @@ def _run(order: Mapping[str, Any], reporter: _Reporter) -> str:
     from mlops_lab.executed import write
     from mlops_lab.targets import target
 
+    runs = Path()  # the folder that the run's own will be in
+
     def listen(event: AnyEvent) -> None:
         if isinstance(event, RunStarted):
-            reporter.begun(folder_of(event))
+            reporter.begun(runs / event.run)
 
     if "resume" in order:
         plan, options, on = to_resume(RunFolder(Path(order["resume"])))
-        home = Path(order["resume"]).parent
-        folder_of = lambda event: home / event.run  # noqa: E731
+        runs = Path(order["resume"]).parent
         run = Run(target(on)(plan, options, (listen,)))
     else:
-        from mlops_lab.runs import Home
-
         pipeline = load(order["notebook"])
-        folder_of = lambda event: Home.of(Path(event.notebook).parent).runs / event.run  # noqa: E731
+        runs = Home.of(pipeline.plan.pipeline.notebook.folder).runs
         run = pipeline.run(listener=listen, **order["options"])
     write(run.notebook(), run.folder.path / "executed.ipynb")
     return run.status

@@ -6,6 +6,7 @@
     │   └── BusyError       2     another run of the same notebook is in progress
     ├── CheckError          2     the notebook has errors; carries the diagnostics
     └── RunError            1     the run could not go on (kernel missing, store not writable)
+        └── StartTimeout    1     a run of its own process did not begin in time
 
 Exit codes of a run that did start: 0 done, 1 a step failed, 3 rejected by a gate, 130 cancelled.
 """
@@ -54,6 +55,10 @@ class CheckError(MlopsLabError):
 
 class RunError(MlopsLabError):
     """The run could not start or go on for a reason outside the notebook's code."""
+
+
+class StartTimeout(RunError):
+    """The process of a run did not say in time that the run has begun; it was ended."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,281 @@
+"""Cells as the editor has them -> steps, edges, parameters, diagnostics with their fixes, as plain data. Writes nothing.
+
+`Analyst` is what the server holds: it analyses in one thread, since the interpreter's parser isn't safe to use from
+several (CPython 3.11), and what many ask for at once is done once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from mlops_lab.checks import Diagnostic, check
+from mlops_lab.errors import UsageError
+from mlops_lab.notebook import Cell, Notebook, StepSettings, from_node, read
+from mlops_lab.parameters import Parameter
+from mlops_lab.pipeline import build
+from mlops_lab.plan import Edge, Plan, StepPlan, make_plan
+from mlops_lab.roles import RULES, STEP_NAME, Role, TagRule
+from mlops_lab.server.errors import TooLarge
+from mlops_lab.server.fixes import fix_for
+from mlops_lab.server.requests import Posted
+from mlops_lab.suggest import apply, suggest
+
+T = TypeVar("T")
+MOST_CELLS = 10_000
+_REMEMBERED = 64  # answers
+# The parameters' kinds that can be given for a run, because JSON has them.
+_GIVEN = {"int", "float", "str", "bool", "list", "dict", "any"}
+_SETTINGS = {
+    "cpu": ("string", "Cores: 2, or 500m for half of one."),
+    "memory": ("string", "As Kubernetes writes it: 512Mi, 4Gi."),
+    "gpu": ("string", "How many, or a kind and how many."),
+    "retries": ("integer", "How often it is tried again after it failed."),
+    "timeout": ("number", "Seconds that one attempt may take."),
+    "cache": ("boolean", "Whether an earlier result may be taken. Off for a step that reads the world."),
+    "image": ("string", "Container image, on targets that have containers."),
+    "env": ("map", "Environment variables of the step."),
+    "secrets": ("list", "Names of environment variables that the target's secret store gives."),
+}
+
+
+def notebook_of(posted: Posted, path: Path) -> Notebook:
+    """The posted cells as a notebook at `path`. Raises `UsageError` for cells that can't be told apart or are too many."""
+    import nbformat
+
+    if len(posted.cells) > MOST_CELLS:
+        raise TooLarge(f"The notebook has {len(posted.cells):,} cells; at most {MOST_CELLS:,} are analysed.")
+    ids = {cell.id for cell in posted.cells}
+    if len(ids) < len(posted.cells) or "" in ids:
+        raise UsageError("Each cell needs an id of its own.")
+    for key in ("kernelspec", "language_info"):
+        if not isinstance(posted.metadata.get(key, {}), dict):
+            raise UsageError(f"The notebook's metadata {key!r} must be an object.")
+    cells = [
+        {"id": cell.id, "cell_type": cell.cell_type, "source": cell.source, "metadata": {"tags": cell.tags}}
+        for cell in posted.cells
+    ]
+    node = nbformat.from_dict({"cells": cells, "metadata": posted.metadata, "nbformat": 4, "nbformat_minor": 5})
+    return from_node(node, path)
+
+
+def analyse(notebook: Notebook, costs: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The notebook as a pipeline, as docs/openapi.yaml describes it; `costs` are the seconds that steps last took."""
+    began = time.perf_counter()
+    plan = make_plan(build(notebook))
+    model = {
+        "name": plan.pipeline.name,
+        "description": notebook.settings.description,
+        "steps": [_step(plan, step, costs or {}) for step in plan.steps],
+        "edges": [edge_model(edge) for edge in plan.edges],
+        "parameters": [_parameter(notebook, parameter) for parameter in plan.pipeline.parameters],
+        "diagnostics": [diagnostic_model(plan, each) for each in check(plan)],
+        "cells": {cell.id: _cell(plan, cell) for cell in notebook.cells},
+    }
+    return model | {"milliseconds": round((time.perf_counter() - began) * 1000, 1)}
+
+
+def _step(plan: Plan, planned: StepPlan, costs: Mapping[str, float]) -> dict[str, Any]:
+    step = planned.step
+    made = frozenset().union(*(s.writes for s in plan.steps), (p.name for p in plan.pipeline.parameters))
+    return {
+        "name": step.name,
+        "group": step.group,
+        "cells": [cell.id for cell in step.cells],
+        "gate": step.gate,
+        "implicit": step.implicit,
+        "after": list(step.after),
+        "reads": None if planned.reads is None else sorted(planned.reads & made),
+        "writes": sorted(planned.writes),
+        "prelude": [item.code for item in planned.prelude],
+        "settings": {k: v for k, v in msgspec.to_builtins(step.settings).items() if v != _DEFAULTS[k]},
+        "cost": costs.get(step.name),
+    }
+
+
+_DEFAULTS: dict[str, Any] = msgspec.to_builtins(StepSettings())
+
+
+def edge_model(edge: Edge) -> dict[str, Any]:
+    """An edge as plain data."""
+    return {
+        "source": edge.source,
+        "target": edge.target,
+        "variables": [reason.name for reason in edge.reasons if reason.kind == "variable"],
+        "reasons": [{"kind": reason.kind, "name": reason.name} for reason in edge.reasons],
+    }
+
+
+def _parameter(notebook: Notebook, parameter: Parameter) -> dict[str, Any]:
+    declared = parameter.type
+    model: dict[str, Any] = {
+        "name": parameter.name,
+        "type": parameter.annotation,
+        "kind": declared.kind,
+        "given": declared.kind in _GIVEN,
+        "optional": declared.optional,
+        "default": as_json(parameter.default),
+        "description": parameter.description,
+        "cell": notebook.cells[parameter.cell - 1].id,
+        "line": parameter.line,
+    }
+    if declared.choices:
+        model["choices"] = [as_json(choice) for choice in declared.choices]
+    if declared.bounds:
+        model["bounds"] = dict(declared.bounds)
+    if declared.element:
+        model["element"] = str(declared.element)
+    return model
+
+
+def as_json(value: Any) -> Any:
+    """The value, if JSON has it; else its `repr`."""
+    try:
+        return value if json.loads(json.dumps(value, allow_nan=False)) == value else repr(value)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+
+
+def diagnostic_model(plan: Plan, found: Diagnostic) -> dict[str, Any]:
+    """A diagnostic as plain data, with the id of its cell, its columns where they are known, and its fix."""
+    cell = plan.pipeline.notebook.cells[found.cell - 1] if found.cell else None
+    model: dict[str, Any] = {
+        "code": found.code,
+        "severity": found.severity,
+        "cell": cell.id if cell else None,
+        "line": found.line,
+        "name": found.name,
+        "message": found.message,
+        "advice": found.fix,
+    }
+    place = name_in_line(cell, found.line, found.name) if cell else None
+    if place:
+        model["column"], model["end_column"] = place
+    fix = fix_for(plan, found, cell, place)
+    return model | ({"fix": fix} if fix else {})
+
+
+def errors_of(path: Path) -> list[dict[str, Any]]:
+    """The errors of a saved notebook."""
+    plan = make_plan(build(read(path)))
+    return [diagnostic_model(plan, each) for each in check(plan) if each.severity == "error"]
+
+
+def name_in_line(cell: Cell, line: int, name: str) -> tuple[int, int] | None:
+    """The columns (in UTF-16 units, as editors count) of a name in a line of a cell, if it stands there once at least."""
+    lines = cell.source.splitlines()
+    if not name.isidentifier() or not 0 < line <= len(lines):
+        return None
+    found = re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", lines[line - 1])
+    if not found:
+        return None
+    return _units(lines[line - 1][: found.start()]), _units(lines[line - 1][: found.end()])
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
+    owner = next((step for step in plan.steps if cell in step.step.cells), None)
+    begins = cell.has(Role.STEP)
+    if not cell.in_pipeline:
+        role = "skip" if cell.has(Role.SKIP) else "outside"
+    elif cell.has(Role.GATE) or (owner is not None and owner.step.gate):
+        role = "gate"
+    else:
+        tagged = (Role.PARAMETERS, Role.SETUP, Role.IMPORTS, Role.METRICS)
+        role = next((r.value for r in tagged if cell.has(r)), "step")
+    return {"role": role, "step": owner.name if owner else None, "begins": begins, "number": cell.number}
+
+
+def suggestion(notebook: Notebook) -> dict[str, Any]:
+    """Tags for the notebook's cells, and the pipeline that they would make of it."""
+    proposal = suggest(notebook)
+    ids = {cell.index: cell.id for cell in notebook.cells}
+    return {
+        "tags": {ids[index]: list(tags) for index, tags in proposal.tags.items() if index in ids},
+        "reasons": {ids[index]: reason for index, reason in proposal.reasons.items() if index in ids},
+        "steps": list(proposal.steps),
+        "analysis": analyse(from_node(apply(notebook, proposal), notebook.path)),
+    }
+
+
+def roles() -> dict[str, Any]:
+    """The table of tags, and the settings that a step can have."""
+    from mlops_lab._version import __version__
+
+    def row(rule: TagRule) -> dict[str, Any]:
+        return {"role": rule.role.value, "tag": rule.tag, "named": rule.named, "help": rule.help, "kale": rule.kale}
+
+    return {
+        "roles": [row(rule) for rule in RULES],
+        "settings": [
+            {"name": name, "type": kind, "default": _DEFAULTS[name], "help": text} for name, (kind, text) in _SETTINGS.items()
+        ],
+        "step_name": STEP_NAME.pattern,
+        "version": __version__,
+    }
+
+
+class Analyst:
+    """Runs analyses in its one thread; equal questions share one answer, and one that nobody waits for isn't begun."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlops-lab-analysis")
+        self._answers: OrderedDict[str, Any] = OrderedDict()
+        self._asked: dict[str, asyncio.Task[Any]] = {}
+
+    async def once(self, question: bytes, answer: Callable[[], T]) -> T:
+        """The answer to a question, remembered by the question's bytes."""
+        key = hashlib.sha256(question).hexdigest()
+        if key in self._answers:
+            self._answers.move_to_end(key)
+            return self._answers[key]  # type: ignore[no-any-return]
+        # Whoever goes away cancels its own waiting only; the work is dropped with the last of those who wait.
+        task = self._asked.get(key)
+        if task is None or task.cancelled():
+            task = self._asked[key] = asyncio.ensure_future(self.run(answer))
+            task.add_done_callback(lambda done: self._done(key, done))
+        return await _shared(task)  # type: ignore[no-any-return]
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do some work in the thread in which everything is parsed."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _done(self, key: str, task: asyncio.Task[Any]) -> None:
+        if self._asked.get(key) is task:
+            del self._asked[key]
+        if not task.cancelled() and task.exception() is None:
+            self._answers[key] = task.result()
+            while len(self._answers) > _REMEMBERED:
+                self._answers.popitem(last=False)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+_waiting: dict[asyncio.Task[Any], int] = {}
+
+
+async def _shared(task: asyncio.Task[Any]) -> Any:
+    """Wait for a task that others wait for, too; cancel it once nobody does."""
+    _waiting[task] = _waiting.get(task, 0) + 1
+    try:
+        return await asyncio.shield(task)
+    finally:
+        _waiting[task] -= 1
+        if not _waiting[task]:
+            del _waiting[task]
+            task.cancel()

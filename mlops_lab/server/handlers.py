@@ -1,0 +1,138 @@
+"""The routes. Each handler takes a request apart, calls what knows no server, and answers with what that gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlops_lab.errors import CheckError
+from mlops_lab.server.base import Handler, UnknownRoute, may
+from mlops_lab.server.requests import Posted, RunRequest
+from mlops_lab.server.stream import Stream
+
+
+class Roles(Handler):
+    """GET /roles."""
+
+    @may("read")
+    async def get(self) -> None:
+        self.reply(self.core.roles())
+
+
+class Analyse(Handler):
+    """POST /analyse."""
+
+    @may("read")
+    async def post(self) -> None:
+        posted = self.body(Posted)
+        self.reply(await self.while_connected(self.core.analyse(posted)))
+
+
+class Suggest(Handler):
+    """POST /suggest."""
+
+    @may("read")
+    async def post(self) -> None:
+        posted = self.body(Posted)
+        self.reply(await self.while_connected(self.core.suggest(posted)))
+
+
+class RunList(Handler):
+    """GET and POST /runs."""
+
+    @may("read")
+    async def get(self) -> None:
+        path, status = self.get_query_argument("path", ""), self.get_query_argument("status", "")
+        limit, before = self.whole("limit", 50, 1, 1000), self.get_query_argument("before", "")
+        self.reply(await self.core.read(self.core.runs.list, path, status, limit, before))
+
+    @may("execute")
+    async def post(self) -> None:
+        request = self.body(RunRequest)
+        self.notebook = await self.core.read(self.core.places.notebook, request.path)
+        self.reply({"id": await self.core.start(self.core.runs.start, request)}, 201)
+
+    notebook: Path
+
+    async def diagnostics(self, error: CheckError) -> list[dict[str, Any]]:
+        """Those of the notebook as it is saved, with the ids of its cells and their fixes."""
+        return await self.core.errors_of(self.notebook)
+
+
+class OneRun(Handler):
+    """GET and DELETE /runs/ID."""
+
+    @may("read")
+    async def get(self, name: str) -> None:
+        self.reply(await self.core.state(name))
+
+    @may("write")
+    async def delete(self, name: str) -> None:
+        await self.core.read(self.core.runs.delete, name)
+        self.set_status(204)
+        self.finish()
+
+
+class RunEvents(Handler):
+    """GET /runs/ID/events."""
+
+    @may("read")
+    async def get(self, name: str) -> None:
+        after, limit = self.whole("after", 0), self.whole("limit", 1000, 1, 10_000)
+        self.reply(await self.core.read(self.core.runs.events, name, after, limit))
+
+
+class Cancel(Handler):
+    """POST /runs/ID/cancel."""
+
+    @may("write")
+    async def post(self, name: str) -> None:
+        self.reply({"id": await self.core.read(self.core.runs.cancel, name)}, 202)
+
+
+class Resume(Handler):
+    """POST /runs/ID/resume."""
+
+    @may("execute")
+    async def post(self, name: str) -> None:
+        _, path = await self.core.read(self.core.places.run, name)
+        self.notebook = self.core.places.below(path)
+        self.reply({"id": await self.core.start(self.core.runs.resume, name)}, 201)
+
+    notebook: Path
+    diagnostics = RunList.diagnostics
+
+
+class ExecutedNotebook(Handler):
+    """GET /runs/ID/notebook."""
+
+    @may("read")
+    async def get(self, name: str) -> None:
+        self.reply(await self.core.notebook(name))
+
+
+class StepLog(Handler):
+    """GET /runs/ID/steps/STEP/log."""
+
+    @may("read")
+    async def get(self, name: str, step: str) -> None:
+        attempt = self.whole("attempt", 0, 1, 100_000)
+        self.reply(await self.core.read(self.core.runs.step_log, name, step, attempt))
+
+
+_API = r"/mlops-lab/api"
+_RUN = _API + r"/runs/([^/]+)"
+HANDLERS: tuple[tuple[str, type], ...] = (
+    (_API + r"/roles", Roles),
+    (_API + r"/analyse", Analyse),
+    (_API + r"/suggest", Suggest),
+    (_API + r"/runs", RunList),
+    (_RUN, OneRun),
+    (_RUN + r"/events", RunEvents),
+    (_RUN + r"/stream", Stream),
+    (_RUN + r"/cancel", Cancel),
+    (_RUN + r"/resume", Resume),
+    (_RUN + r"/notebook", ExecutedNotebook),
+    (_RUN + r"/steps/([^/]+)/log", StepLog),
+    (_API + r"/.*", UnknownRoute),
+)

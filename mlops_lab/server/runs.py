@@ -1,0 +1,348 @@
+"""Runs as plain data, and what can be done to them: start, resume, cancel, delete. Its truth are their folders and logs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlops_lab import background
+from mlops_lab import events as ev
+from mlops_lab.errors import BusyError, UsageError, did_you_mean
+from mlops_lab.pipeline import build
+from mlops_lab.plan import make_plan
+from mlops_lab.runs import RunFolder
+from mlops_lab.runstate import RunState, StepState
+from mlops_lab.server.analysis import edge_model
+from mlops_lab.server.errors import NotFound
+from mlops_lab.server.follow import Followed, Logs, Tail, head, raw_events
+from mlops_lab.server.places import Places
+from mlops_lab.server.requests import RunRequest
+
+STATUSES = ("running", "done", "failed", "rejected", "cancelled", "interrupted")
+_LOG_TEXT = 1 << 20  # characters of a step's log that are given, from its end
+
+
+class Runs:
+    """The runs below a server's root. Its methods read files, so call them from a thread; they may be called from several."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.logs = Logs()
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def list(self, path: str = "", status: str = "", limit: int = 50, before: str = "") -> dict[str, Any]:
+        """A page of runs of a notebook, or of those in a folder and below it, the newest first."""
+        wanted = {word.strip() for word in status.split(",") if word.strip()}
+        for word in wanted - set(STATUSES):
+            raise UsageError(f"There is no status {word!r}{did_you_mean(word, STATUSES)}. Known: {', '.join(STATUSES)}.")
+        only = self.places.notebook(path, must_exist=False) if path.endswith(".ipynb") else None
+        folder = self.places.path_of(self.places.below(path)) if path.strip("/") and only is None else ""
+        folders = sorted((r for h in self.places.homes(path) for r in h.list()), key=lambda run: run.id, reverse=True)
+        found: list[dict[str, Any]] = []
+        for run in folders:
+            if (before and run.id >= before) or run.path.is_symlink():
+                continue
+            followed = self.logs.follow(run)
+            at = self.places.path_of(followed.state.notebook) if followed.state.notebook else None
+            if at is None or (only and at != self.places.path_of(only)) or (folder and not at.startswith(f"{folder}/")):
+                continue
+            summary = self._summary(run, followed, at)
+            if not wanted or summary["status"] in wanted:
+                if len(found) == limit:
+                    return {"runs": found, "more": True}
+                found.append(summary)
+        return {"runs": found, "more": False}
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """A run in short."""
+        run, path = self.places.run(name)
+        return self._summary(run, self.logs.follow(run), path)
+
+    def state(self, name: str, outline: Mapping[str, Any]) -> dict[str, Any]:
+        """The picture of a run; `outline` is what `outline` gives for its notebook."""
+        run, path = self.places.run(name)
+        followed = self.logs.follow(run)
+        summary = self._summary(run, followed, path)
+        with followed.lock:
+            state = followed.state
+            active = run.is_active if state.status == "running" else False
+            model = summary | {
+                "last": followed.last,
+                "active": active,
+                "cancelling": active and run.cancel_requested,
+                "step_states": [_step(step, outline) for step in state.steps.values()],
+                "edges": outline["edges"],
+                "cells": outline["cells"],
+                "cell_indices": outline["indices"],
+                "messages": [msgspec.to_builtins(message) for message in state.messages],
+                "options": followed.options,
+            }
+            if state.tracking:
+                model["tracking"] = _tracking(state.tracking)
+        report = background.exit_report(run)
+        return model | ({"exit": report} if report else {})
+
+    def _summary(self, run: RunFolder, followed: Followed, path: str) -> dict[str, Any]:
+        with followed.lock:
+            state = followed.state
+            status = state.status
+            # An old log without an end is what a crash leaves; who runs it holds its lock.
+            if status == "running" and not run.is_active:
+                followed.advance()  # it may have ended between the two looks
+                status = state.status if state.status != "running" else "interrupted"
+            return {
+                "id": run.id,
+                "path": path,
+                "pipeline": state.pipeline,
+                "status": status,
+                "started": state.started,
+                "seconds": state.seconds or _so_far(state, followed, status),
+                "target": state.target,
+                "steps": len(state.steps),
+                "steps_done": sum(step.status in ("done", "cached") for step in state.steps.values()),
+                "failed_step": next((s.name for s in state.steps.values() if s.status in ("failed", "rejected")), ""),
+                "metrics": finite(state.metrics),
+                "parameters": state.parameters,
+                "experiment": state.experiment,
+                "resumed_from": state.resumed_from,
+                "message": state.message,
+            }
+
+    def events(self, name: str, after: int, limit: int) -> dict[str, Any]:
+        """Some events of a run, as they stand in its log."""
+        run, _ = self.places.run(name)
+        found, last, more = raw_events(run.log, after, limit)
+        return {"events": found, "last": last, "more": more}
+
+    def open_log(self, name: str, after: int) -> OpenLog:
+        """A run's log to be followed."""
+        run, _ = self.places.run(name)
+        return OpenLog(self, run, after)
+
+    def status(self, run: RunFolder) -> str:
+        """How a run stands."""
+        return str(self._summary(run, self.logs.follow(run), "")["status"])
+
+    def follow(self, name: str) -> tuple[RunFolder, Followed]:
+        """A run and its fold."""
+        run, _ = self.places.run(name)
+        return run, self.logs.follow(run)
+
+    def step_of(self, name: str, step: str) -> tuple[RunFolder, RunState, StepState]:
+        """A run, its state and one of its steps. Raises `NotFound` for a step that it doesn't have."""
+        run, followed = self.follow(name)
+        with followed.lock:
+            if step not in followed.state.steps:
+                known = ", ".join(followed.state.steps)
+                raise NotFound(f"Run {name} has no step {step!r}{did_you_mean(step, followed.state.steps)}; it has: {known}.")
+            return run, followed.state, followed.state.steps[step]
+
+    def step_log(self, name: str, step: str, attempt: int = 0) -> dict[str, Any]:
+        """What a step's kernel wrote outside of its cells, and the text of its cells."""
+        run, _, state = self.step_of(name, step)
+        attempt = attempt or state.attempt
+        folder = run.attempt(step, attempt)
+        if state.status == "cached" and not attempt:
+            folder = Path(state.notebook).parent
+        elif not folder.is_dir():
+            if not attempt or attempt > state.attempt:
+                state_text = f"has had {state.attempt} attempts" if state.attempt else "did not run"
+                if attempt:
+                    raise NotFound(f"Step {step!r} of run {name} {state_text}; there is no attempt {attempt}.")
+            return {"text": "", "attempt": attempt, "cut": False}
+        text = "\n".join(filter(None, [_cell_texts(run, step, attempt), _kernel_log(folder)]))
+        return {"text": text[-_LOG_TEXT:], "attempt": attempt, "cut": len(text) > _LOG_TEXT}
+
+    # -- doing ---------------------------------------------------------------------------------------------------
+
+    def start(self, request: RunRequest) -> str:
+        """Begin a run in a process of its own, and give its id once its log has begun."""
+        notebook = self.places.notebook(request.path)
+        if request.workers < 0:
+            raise UsageError(f"workers is {request.workers}; give 0 (one a core) or more.")
+        if request.resume:
+            run, path = self.places.run(request.resume)
+            if path != self.places.path_of(notebook):
+                raise UsageError(f"Run {request.resume} is one of {path}, not of {request.path}.")
+            return self.resume(request.resume)
+        options = {name: getattr(request, name) for name in RunRequest.__struct_fields__ if name not in _NOT_OPTIONS}
+        run = background.start(notebook, on=request.target, **options)
+        self.places.remember(notebook)
+        return run.id
+
+    def resume(self, name: str) -> str:
+        """Go on with a run in a new one, and give its id."""
+        run, _ = self.places.run(name)
+        return background.resume(run).id
+
+    def cancel(self, name: str) -> str:
+        """Ask a run to end."""
+        run, _ = self.places.run(name)
+        if not run.is_active:
+            raise BusyError(f"Run {name} is not in progress.")
+        run.request_cancel()
+        return run.id
+
+    def delete(self, name: str) -> None:
+        """Remove a run's folder; what the cache took from it runs again."""
+        run, _ = self.places.run(name)
+        if run.is_active:
+            raise BusyError(f"Run {name} is in progress. Cancel it first.")
+        # The log goes first: without it the folder is no run, even if something in it can't be removed.
+        run.log.unlink(missing_ok=True)
+        self.logs.forget(run)
+        shutil.rmtree(run.path, ignore_errors=True)
+
+
+@dataclass
+class OpenLog:
+    """A run's log, followed from the event numbered `after`."""
+
+    runs: Runs
+    run: RunFolder
+    after: int
+
+    def __post_init__(self) -> None:
+        self.tail = Tail(self.run.log)
+
+    def is_active(self) -> bool:
+        """True while its process lives."""
+        return self.run.is_active
+
+    def news(self) -> list[bytes]:
+        """The events that have come, each as it stands in the log."""
+        found: list[bytes] = []
+        while not found and (lines := self.tail.lines()):
+            found = [line.rstrip(b"\n") for line in lines if (known := head(line)) and known[1] > self.after]
+        return found
+
+    def status(self) -> str:
+        """How the run stands."""
+        return self.runs.status(self.run)
+
+
+_NOT_OPTIONS = {"path", "target", "resume"}
+
+
+def outline(notebook: Path) -> dict[str, Any]:
+    """Of the notebook as it was run: cell number -> id and index, the cells of each step, the edges. It parses."""
+    from mlops_lab.notebook import read
+
+    plan = make_plan(build(read(notebook)))
+    cells = plan.pipeline.notebook.cells
+    return {
+        "cells": {str(cell.number): cell.id for cell in cells},
+        "indices": {str(cell.number): cell.index for cell in cells},
+        "steps": {s.name: {"cells": [cell.id for cell in s.step.cells], "gate": s.step.gate} for s in plan.steps},
+        "edges": [edge_model(edge) for edge in plan.edges],
+    }
+
+
+NO_OUTLINE: dict[str, Any] = {"cells": {}, "indices": {}, "steps": {}, "edges": []}
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers as JSON has them: NaN and the infinities become null."""
+    return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
+
+
+def _so_far(state: RunState, followed: Followed, status: str) -> float:
+    if not state.started:
+        return 0.0
+    if status == "running":
+        import time
+
+        return max(time.time() - state.started, 0.0)
+    try:
+        return max(followed.tail.path.stat().st_mtime - state.started, 0.0)  # until it was last heard of
+    except OSError:
+        return 0.0
+
+
+def _step(step: StepState, outline: Mapping[str, Any]) -> dict[str, Any]:
+    known = outline["steps"].get(step.name, {"cells": [], "gate": False})
+    model: dict[str, Any] = {
+        "name": step.name,
+        "status": step.status,
+        "gate": known["gate"],
+        "cells": known["cells"],
+        "attempt": step.attempt,
+        "position": step.position,
+        "total": step.total,
+        "cell": outline["cells"].get(str(step.cell)),
+        "seconds": step.seconds,
+        "started": step.started,
+        "reason": step.reason,
+        "overtaken": step.overtaken,
+        "committed": step.committed,
+        "from_run": step.from_run,
+        "inputs": step.inputs,
+        "outputs": {
+            name: {"version": out.version, "type": out.type, "bytes": out.bytes, "preview": out.preview}
+            for name, out in step.outputs.items()
+        },
+        "metrics": finite(step.metrics),
+    }
+    if step.failure:
+        failure = msgspec.to_builtins(step.failure)
+        model["failure"] = failure | {"cell": outline["cells"].get(str(step.failure.cell))}
+    if step.tracking:
+        model["tracking"] = _tracking(step.tracking)
+    return model
+
+
+def _tracking(found: ev.TrackingRun) -> dict[str, Any]:
+    from mlops_lab.tracking import without_password
+
+    uri = without_password(found.uri)
+    model = {"run_id": found.run_id, "experiment_id": found.experiment_id, "uri": uri}
+    if uri.startswith(("http:", "https:")):
+        model["url"] = f"{uri.rstrip('/')}/#/experiments/{found.experiment_id}/runs/{found.run_id}"
+    return model
+
+
+def _cell_texts(run: RunFolder, step: str, attempt: int) -> str:
+    texts = []
+    for event in run.events():
+        if isinstance(event, ev.CellOutput) and event.step == step and event.attempt == attempt:
+            output = event.output
+            data = output.get("data") or {}
+            text = output.get("text") or data.get("text/plain") or "\n".join(output.get("traceback", []))
+            texts.append("".join(text) if isinstance(text, list) else str(text))
+    return "".join(text if text.endswith("\n") else f"{text}\n" for text in texts if text)
+
+
+def _kernel_log(folder: Path) -> str:
+    try:
+        with open(folder / "kernel.log", "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(file.tell() - _LOG_TEXT, 0))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def costs(places: Places, path: str) -> dict[str, float]:
+    """Seconds that the steps of a notebook last took, as their last results tell."""
+    found: dict[str, float] = {}
+    for home in places.homes(path):
+        last = home.results / "last" / Path(path).stem
+        for file in last.glob("*.json") if last.is_dir() else ():
+            try:
+                found[file.stem] = round(_SECONDS.decode(file.read_bytes()).seconds, 3)
+            except (OSError, msgspec.DecodeError):
+                continue
+    return found
+
+
+class _Seconds(msgspec.Struct):
+    seconds: float
+
+
+_SECONDS = msgspec.json.Decoder(_Seconds)
