@@ -165,6 +165,8 @@ def _is_configuration(statement: ast.stmt) -> bool:
         if not isinstance(statement.value, ast.Call):
             return False
         name = ast.unparse(statement.value.func)
+        if name.endswith("basicConfig") and {k.arg for k in statement.value.keywords} & {"filename", "handlers"}:
+            return False  # again, it would begin the log file anew; the runtime passes the handlers on
         return any(name == end or name.endswith("." + end) for end in _CONFIGURES)
     if isinstance(statement, ast.Assign):
         # `plt.rcParams["figure.dpi"] = 120`, `pd.options.display.max_rows = 8`, `os.environ["X"] = "1"`

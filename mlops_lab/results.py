@@ -269,7 +269,7 @@ class ResultStore:
         if stale_input(result, current) or not _covers(result.keep, keep) or not os.path.exists(result.notebook):
             return False
         bundles = [o["version"][0] for o in result.outputs.values() if o]
-        if not all(b.startswith("refused:") or self.has_bundle(b) for b in bundles):
+        if not all(b.startswith(("refused:", "deleted:")) or self.has_bundle(b) for b in bundles):
             return False
         written = {path: state.lstrip("~") for path, state in result.files_written.items() if not path.endswith("/")}
         return all(self._is_on_disk(p, s, {}) for p, s in written.items()) and all(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import decimal
 import importlib
 import io
-import logging
+import locale
 import os
 import pickle
 import re
@@ -21,7 +21,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import shown
+from . import logs, shown
 from .store import digest
 
 
@@ -137,25 +137,22 @@ def _expect_figures(left_open: list[tuple[int, str]]) -> None:
     manager.get_active, manager.destroy_all = active, none_left
 
 
-# -- warning filters, levels of loggers, the decimal context ---------------------------------------------------------
+# -- warning filters, the decimal context ---------------------------------------------------------
 
 _Filter = tuple[Any, ...]  # a warning filter by names and texts
 _folder = os.sep  # the notebook's
 _filters: set[_Filter] = set()  # there before the step's inputs and cells: Python's, the kernel's, those of replayed imports
 _passed_on: set[_Filter] = set()  # left by earlier steps
-_levels: dict[str, int] = {}  # of loggers, likewise
 _imported_filters: set[_Filter] = set()  # what a package sets when it is imported is set wherever it is imported
-_imported_levels: dict[str, int] = {}
 
 
 def watch(folder: str) -> None:
     """Take what is set now as given, and tell what the notebook sets from now on from what imports of packages set."""
     global _folder
     _folder = os.path.realpath(folder) + os.sep
-    for known in (_filters, _passed_on, _levels, _imported_filters, _imported_levels):
+    for known in (_filters, _passed_on, _imported_filters):
         known.clear()
     _filters.update(map(_filter_row, warnings.filters))
-    _levels.update(_all_levels())
     add_filter: Any = getattr(warnings, "_add_filter", None)
     if add_filter is not None and add_filter.__module__ != __name__:
 
@@ -165,15 +162,7 @@ def watch(folder: str) -> None:
                 _imported_filters.add(_filter_row(item))
 
         warnings._add_filter = _add_filter  # type: ignore[attr-defined]
-    set_level: Any = logging.Logger.setLevel
-    if set_level.__module__ != __name__:
-
-        def setLevel(self: logging.Logger, level: Any) -> None:
-            set_level(self, level)
-            if _importing():
-                _imported_levels[self.name] = self.level
-
-        logging.Logger.setLevel = setLevel  # type: ignore[method-assign]
+    logs.watch(_importing)
 
 
 def _importing() -> bool:
@@ -226,22 +215,38 @@ def _set_filters(wanted: tuple[list[_Filter], list[_Filter]]) -> None:
     warnings.filters[:] = [item for item in items if item is not None]  # type: ignore[index]
 
 
-def _all_levels() -> dict[str, int]:
-    named = {name: logger for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)}
-    return {name: logger.level for name, logger in {"": logging.root, **named}.items() if logger.level}
+def _set_locale(wanted: str) -> None:
+    locale.setlocale(locale.LC_ALL, wanted)
 
 
-def _get_logging() -> tuple[list[tuple[str, int]], int]:
-    levels = {**dict.fromkeys(_levels, 0), **_all_levels()}
-    noted = {n: v for n, v in levels.items() if n in _levels or _imported_levels.get(n) != v}
-    return sorted(noted.items()), logging.root.manager.disable
+def _get_torch() -> tuple[str, bool]:
+    torch = sys.modules["torch"]
+    return str(torch.get_default_dtype()).removeprefix("torch."), torch.is_grad_enabled()
 
 
-def _set_logging(wanted: tuple[list[tuple[str, int]], int]) -> None:
-    levels = {**dict.fromkeys(_all_levels().keys() - _levels.keys() - _imported_levels.keys(), 0), **dict(wanted[0])}
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    logging.disable(wanted[1])
+def _set_torch(wanted: tuple[str, bool]) -> None:
+    torch = sys.modules["torch"]
+    torch.set_default_dtype(getattr(torch, wanted[0]))
+    torch.set_grad_enabled(wanted[1])
+
+
+def _alias_manager() -> Any:
+    shell = sys.modules["IPython"].get_ipython()
+    return shell and shell.alias_manager
+
+
+def _get_aliases() -> list[tuple[str, str]]:
+    manager = _alias_manager()
+    return sorted(set(manager.aliases) - set(manager.default_aliases)) if manager else []
+
+
+def _set_aliases(wanted: list[tuple[str, str]]) -> None:
+    manager = _alias_manager()
+    if manager:
+        for name, _ in set(_get_aliases()) - set(wanted):
+            manager.undefine_alias(name)
+        for name, command in wanted:
+            manager.define_alias(name, command)
 
 
 _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
@@ -279,7 +284,15 @@ STATES: dict[str, State] = {
     "@numpy.err": State("numpy", lambda: _numpy().geterr(), lambda o: _numpy().seterr(**o),
                         roots=frozenset({"numpy", "pandas"})),
     "@pyplot": State("matplotlib.pyplot", _open_figures, _expect_figures, lazy=True),
-    "@logging": State("logging", _get_logging, _set_logging),
+    "@logging": State("logging", logs.get, lambda wanted: logs.put(wanted, InputRefused)),
+    "@sklearn": State("sklearn", lambda: sys.modules["sklearn"].get_config(), lambda c: sys.modules["sklearn"].set_config(**c),
+                      lazy=True, roots=frozenset({"sklearn"})),
+    "@torch": State("torch", _get_torch, _set_torch, lazy=True, roots=frozenset({"torch"})),
+    "@polars": State("polars", lambda: sys.modules["polars"].Config.save(), lambda c: sys.modules["polars"].Config.load(c),
+                     lazy=True, roots=frozenset({"polars"})),
+    "@locale": State("locale", lambda: locale.setlocale(locale.LC_ALL), _set_locale),
+    "@recursionlimit": State("sys", sys.getrecursionlimit, sys.setrecursionlimit),
+    "@aliases": State("IPython", _get_aliases, _set_aliases),
     "@decimal": State("decimal", _get_decimal, _set_decimal),
     "@warnings.filters": State("warnings", _get_filters, _set_filters),  # before those shown, which a change of it forgets
     "@warnings": State("warnings", shown.get, shown.put),

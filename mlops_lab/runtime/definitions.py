@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import re
 import types
+import typing
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from cloudpickle import cloudpickle as _cp
 
 from . import modules
 
+_TypedDictMeta: Any = type(typing.TypedDict("_", {}))
 _REPLAYED = "setup:"  # in place of a step's name, which has no colon
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes made by running code
 _BUILTIN_ODDITIES = {type(None), type(NotImplemented), type(...), *_cp._BUILTIN_TYPE_NAMES}
@@ -223,6 +225,8 @@ def _make_class(meta: Any, name: str, bases: tuple[Any, ...], attributes: dict[s
     for owner, _ in hooks:
         type.__delattr__(owner, "__init_subclass__")
     try:
+        if meta is _TypedDictMeta:  # whose `__new__` asks for what its classes no longer have as bases
+            return type.__new__(meta, name, (dict,), attributes)
         if library_meta is meta:
             return types.new_class(name, bases, {"metaclass": meta}, lambda names: names.update(attributes))
         return library_meta.__new__(meta, name, bases, dict(attributes))

@@ -46,6 +46,7 @@ from .store import Bundle, Store
 
 _IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
 _MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
+DELETED = "deleted:"  # in place of a version's bundle
 _SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only up to this size
 # What the order of a caller may leave out that only loads or only stores.
 _UNLESS_ORDERED: dict[str, Any] = {
@@ -191,6 +192,9 @@ class Kit:
                 for statement in self.order["imports"].get(name, ()):
                     exec(statement, self.names)
             return
+        if version[0] == DELETED:
+            self.names.pop(name, None)
+            return
         if version[0].startswith("refused:"):
             raise InputRefused(version[0].partition(":")[2])
         self._load_bundle(version[0])
@@ -277,11 +281,11 @@ class Kit:
         self.inputs.update({member: None for member in held if member not in self.inputs})
 
     def _storable(self, names: Any) -> list[str]:
+        return [n for n in self._storable_names(names) if n in self.names]
+
+    def _storable_names(self, names: Any) -> list[str]:
         keep = self.order["keep"]
-        return sorted(
-            n for n in names
-            if n in self.names and not _IPYTHONS_OWN.fullmatch(n) and (keep is None or n in keep)
-        )  # fmt: skip
+        return sorted(n for n in names if not _IPYTHONS_OWN.fullmatch(n) and (keep is None or n in keep))
 
     def _name_functions(self) -> None:
         for name, value in list(self.names.items()):
@@ -348,6 +352,9 @@ class Kit:
         for member in self.origin:
             if ":" not in member and member not in self.names:
                 outputs[member] = None
+        for name in self._storable_names(self.prelude):
+            if name not in self.names and name not in self.origin and (self.inputs.get(name) or [""])[0] != DELETED:
+                outputs[name] = {"version": [DELETED, DELETED], "type": "deleted"}  # for the prelude binds it in each step
         self._store_states(outputs)
         undeclared = self._undeclared_states(outputs)
         self._keep_for_people(names, outputs)

@@ -137,6 +137,15 @@ def _make_block(kind: Any, values: Any, places: Any, ndim: int, shared: Any) -> 
     return kind(values, internals.BlockPlacement(places), ndim=ndim, refs=shared)
 
 
+def _single_manager(value: Any, _: Any) -> Any:
+    """A series by its block, as frames are: its own way keeps the array only, and not who shares it."""
+    return _make_single_manager, (type(value), value.blocks[0], value.axes[0])
+
+
+def _make_single_manager(kind: Any, block: Any, axis: Any) -> Any:
+    return kind(block, axis)
+
+
 def _block_references(value: Any, _: Any) -> Any:
     return _make_block_references, ()
 
@@ -247,6 +256,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("numpy.ma", "MaskedArray"): _masked,
     ("numpy.ma.core", "MaskedArray"): _masked,
     ("pandas._libs.internals", "BlockValuesRefs"): _block_references,
+    ("pandas.core.internals.managers", "SingleBlockManager"): _single_manager,
     ("torch.storage", "TypedStorage"): _typed_storage,
     ("torch.storage", "UntypedStorage"): _storage,
     ("matplotlib.cbook", "CallbackRegistry"): _callbacks,

@@ -60,9 +60,9 @@ def _data(holder: Any) -> Iterator[tuple[str, Any]]:
 
 
 def patches() -> dict[str, Any]:
-    """Member -> function, for what was put into packages from outside.
+    """Member -> function (or property, accessor), for what was put into packages from outside.
 
-    That is functions of the notebook anywhere, and ways to display a class that another package made and set while it ran, as
+    That is code of the notebook anywhere, and ways to display a class that another package made and set while it ran, as
     seaborn does to matplotlib's colour maps.
     """
     found = {}
@@ -75,21 +75,35 @@ def patches() -> dict[str, Any]:
             if kind is types.FunctionType and content.__module__ == "__main__":
                 found[f"{PATCH}{name}.{attribute}"] = content
             elif isinstance(content, type) and content.__module__ == name and root not in sys.stdlib_module_names:
-                for inner, function in list(vars(content).items()):
-                    if type(function) is types.FunctionType and _is_from_outside(inner, function, root):
-                        found[f"{PATCH}{name}.{attribute}.{inner}"] = function
+                for inner, held in list(vars(content).items()):
+                    function = held if type(held) is types.FunctionType else _code_in(held)
+                    if function is not None and _is_from_outside(inner, function, root):
+                        found[f"{PATCH}{name}.{attribute}.{inner}"] = held
     return found
 
 
-def _is_from_outside(name: str, function: types.FunctionType, root: str) -> bool:
-    home = (function.__module__ or "").partition(".")[0]
+def _code_in(held: Any) -> Any:
+    """The function behind a property or the like, the class behind an accessor of pandas or xarray."""
+    kind = type(held)
+    if kind is property:
+        return held.fget
+    if kind is staticmethod or kind is classmethod:
+        return held.__func__
+    return vars(held).get("_accessor") if kind.__dictoffset__ and kind.__name__.endswith("Accessor") else None
+
+
+def _is_from_outside(name: str, function: Any, root: str) -> bool:
+    home = (getattr(function, "__module__", None) or "").partition(".")[0]
     return home == "__main__" or (name.startswith("_repr_") and home != root and "<locals>" in function.__qualname__)
 
 
 def value(member: str) -> Any:
     """The value of a member, which exists. Raises `AttributeError` if it doesn't."""
     holder, attribute = _holder(member)
-    return getattr(holder, attribute)
+    try:
+        return vars(holder)[attribute]  # and not what a property or an accessor gives for it
+    except KeyError:
+        raise AttributeError(member) from None
 
 
 def put(member: str, new: Any, names: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ What differs from plain cloudpickle:
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import io
 import pickle
@@ -140,6 +141,7 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         self.views = views
         self.odd = odd
         self.of_process = _of_process()
+        self.module_names: dict[str, dict[int, str]] = {}  # module -> id of what it has -> its name
         self.needs: set[str] = set()
         self.references: set[str] = set()
         self.copied: set[int] = set()  # ids of arrays of pandas
@@ -189,7 +191,24 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
                     return getattr, (sys, name)
             raise Refused(_UNSAFE_REASON)
         made = libraries.reduce(value, self)
+        if made is NotImplemented:
+            made = self._of_module(value)
         return super().reducer_override(value) if made is NotImplemented else made
+
+    def _of_module(self, value: Any) -> Any:
+        """An instance that the module of its class has under a name (`scipy.stats.norm`): that very one, in its state."""
+        module = type(value).__module__
+        if module not in self.module_names:
+            there = vars(sys.modules[module]) if module in sys.modules else {}
+            self.module_names[module] = {id(v): name for name, v in there.items() if type(v).__dictoffset__}
+        name = self.module_names[module].get(id(value))
+        own_way = {type(value).__reduce_ex__, type(value).__reduce__} != {object.__reduce_ex__, object.__reduce__}
+        if name is None or own_way or type(value) in copyreg.dispatch_table:
+            return NotImplemented
+        _, _, state, items, pairs = cast("tuple[Any, ...]", value.__reduce_ex__(5))
+        if items is not None or pairs is not None:
+            return NotImplemented
+        return definitions.of_process, (module, name), state
 
     def _function(self, value: types.FunctionType) -> Any:
         if libraries.is_generic_function(value):

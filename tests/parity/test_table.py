@@ -27,15 +27,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 # Known differences; a name leaves this table when it is fixed.
 OPEN = {
-    "pandas copies on write": "a frame and its column come back on one array that pandas believes it doesn't share",
-    "an accessor of the notebook": "loud: what a cell registers with a library is not there in the next process",
-    "global settings of scikit-learn": "settings of scikit-learn that are not made by a plain statement are lost",
     "a formula with functions of the notebook": "loud: statsmodels evaluates the formula anew while it is loaded",
-    "a TypedDict": "loud: its metaclass can't make it anew",
-    "the recursion limit": "loud: it is not passed on",
-    "a logger with a handler": "handlers of loggers are not passed on",
-    "a log file": "each replayed basicConfig empties the file",
-    "macros and aliases": "loud: what a cell adds to the shell is not there in the next process",
 }
 
 

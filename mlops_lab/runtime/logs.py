@@ -1,0 +1,144 @@
+"""What a notebook sets up of `logging`: levels, handlers, propagation, per logger.
+
+A handler is carried by its description; a log file is gone on with at its end. One that can't be described (another class,
+another stream, filters) leaves a stand-in, which refuses the first record that it would have handled.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+Row = tuple[int, bool, bool, list[Any]]  # level, propagate, whether there are filters, handlers
+_PLAIN: Row = (0, True, False, [])
+_STYLES = {style: mark for mark, (style, _) in logging._STYLES.items()}
+
+_given: set[str] = set()  # loggers that were set up before the step's inputs and cells
+_imported: dict[str, Row] = {}  # what a package sets up when it is imported is set up wherever it is imported
+_foreign: set[int] = set()  # ids of handlers that nobody here can describe, and the notebook did not add
+
+
+class LostHandler(logging.Handler):
+    """Stands for a handler of an earlier step that could not be passed on."""
+
+    def __init__(self, row: Any, refused: type[Exception]) -> None:
+        super().__init__()
+        self.row, self.refused = row, refused
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Refuse the record."""
+        raise self.refused(
+            f"ML201: the logger {record.name!r} has a handler ({self.row[1]}) that an earlier step made, and that can't be "
+            f"passed on. Add it in a setup cell, or merge the two steps."
+        )
+
+
+def watch(importing: Callable[[], bool]) -> None:
+    """Take what is set up now as given; `importing` tells whether its caller's caller is the import of a package."""
+    _imported.clear()
+    _given.clear()
+    _given.update(name for name, row in _rows().items() if row != _PLAIN)
+    _foreign.clear()
+    _foreign.update(id(h) for logger in _loggers().values() for h in logger.handlers if _handler_row(h)[0] == "?")
+    for name in ("setLevel", "addHandler"):
+        original: Any = getattr(logging.Logger, name)
+        if getattr(original, "__module__", "") != __name__:
+            setattr(logging.Logger, name, _noting(original, importing))
+
+
+def _noting(original: Any, importing: Callable[[], bool]) -> Any:
+    def noting(self: logging.Logger, what: Any) -> None:
+        original(self, what)
+        if importing():
+            if isinstance(what, logging.Handler) and _handler_row(what)[0] == "?":
+                _foreign.add(id(what))
+            _imported[self.name] = _row(self)
+
+    noting.__name__ = original.__name__
+    return noting
+
+
+def get() -> tuple[list[tuple[str, Row]], int, bool]:
+    """The loggers that the notebook set up, what `logging.disable` disabled, and whether warnings are captured."""
+    noted = {n: row for n, row in _rows().items() if n in _given or row != _imported.get(n, _PLAIN)}
+    return sorted(noted.items()), logging.root.manager.disable, _captures_warnings()
+
+
+def put(wanted: tuple[list[tuple[str, Row]], int, bool], refused: type[Exception]) -> None:
+    """Set up the loggers so; others that are no package's go back to what a new process has."""
+    rows, disabled, captures = wanted
+    others = {n for n, row in _rows().items() if row != _PLAIN and n not in _given and n not in _imported}
+    for name, row in [*dict.fromkeys(others, _PLAIN).items(), *rows]:
+        logger = logging.getLogger(name or None)
+        level, propagate, filtered, handlers = row
+        if logger.level != level:
+            logger.setLevel(level)
+        logger.propagate = propagate
+        known = [h for h in logger.handlers if id(h) not in _foreign]
+        if [_handler_row(h) for h in known] != handlers:
+            for handler in known:
+                logger.removeHandler(handler)
+            for handler_row in handlers:
+                logger.addHandler(_make_handler(handler_row, refused))
+        if filtered and not logger.filters:
+            logger.addFilter(LostHandler(("?", "a filter"), refused).emit)  # type: ignore[arg-type]
+    logging.disable(disabled)
+    if captures != _captures_warnings():
+        logging.captureWarnings(captures)
+
+
+def _captures_warnings() -> bool:
+    return getattr(logging, "_warnings_showwarning", None) is not None
+
+
+def _loggers() -> dict[str, logging.Logger]:
+    named = logging.root.manager.loggerDict.items()
+    return {"": logging.root, **{name: logger for name, logger in named if isinstance(logger, logging.Logger)}}
+
+
+def _rows() -> dict[str, Row]:
+    return {name: _row(logger) for name, logger in _loggers().items()}
+
+
+def _row(logger: logging.Logger) -> Row:
+    handlers = [_handler_row(h) for h in logger.handlers if id(h) not in _foreign]
+    return logger.level, logger.propagate, bool(logger.filters), handlers
+
+
+def _handler_row(handler: logging.Handler) -> tuple[Any, ...]:
+    """(kind, place, level, formatter); (`?`, class) where a new process can't make it."""
+    if isinstance(handler, LostHandler):
+        return handler.row  # type: ignore[no-any-return]
+    kind, formatter = type(handler), handler.formatter
+    unknown = ("?", kind.__qualname__)
+    if handler.filters or type(formatter) not in (type(None), logging.Formatter):
+        return unknown
+    text = formatter and (formatter._fmt, formatter.datefmt, _STYLES.get(type(formatter._style), "%"))
+    if kind is logging.NullHandler:
+        return "null", "", handler.level, text
+    if isinstance(handler, logging.FileHandler) and kind is logging.FileHandler:
+        return "file", handler.baseFilename, handler.level, text, handler.encoding
+    if isinstance(handler, logging.StreamHandler) and kind is logging.StreamHandler:
+        for name in ("stderr", "stdout"):
+            if handler.stream in (getattr(sys, name), getattr(sys, f"__{name}__")):
+                return "stream", name, handler.level, text
+    return unknown
+
+
+def _make_handler(row: tuple[Any, ...], refused: type[Exception]) -> logging.Handler:
+    if row[0] == "?":
+        return LostHandler(row, refused)
+    kind, place, level, text = row[:4]
+    if kind == "null":
+        handler: logging.Handler = logging.NullHandler()
+    elif kind == "file":
+        # Opened by the first record, so that the step that logs it is seen to write the file.
+        handler = logging.FileHandler(place, "a", row[4], delay=True)
+    else:
+        handler = logging.StreamHandler(getattr(sys, place))
+    handler.setLevel(level)
+    if text:
+        handler.setFormatter(logging.Formatter(*text))
+    return handler
