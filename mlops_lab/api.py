@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_lab import executed, runstate
 from mlops_lab.checks import Diagnostic, check, require_sound
@@ -23,6 +23,12 @@ from mlops_lab.pipeline import build
 from mlops_lab.plan import Edge, Plan, make_plan
 from mlops_lab.runs import Home, RunFolder, find
 from mlops_lab.targets import Options, target
+
+if TYPE_CHECKING:
+    from mlops_lab.graph import Picture
+
+if TYPE_CHECKING:
+    from mlops_lab.results import Version
 
 
 def load(path: str | Path) -> Pipeline:
@@ -86,6 +92,7 @@ class Pipeline:
         fixed_graph: bool = False,
         on: str = "local",
         listener: Callable[[AnyEvent], None] | None = None,
+        background: bool = False,
         **values: Any,
     ) -> Run:
         """Run the pipeline to its end and return the run, whatever its status.
@@ -94,6 +101,8 @@ class Pipeline:
         run from, up to, or only these; what they need of others comes from the cache. `workers` is the largest number of
         steps at once (0: one a core). `listener` is called with each event; `tracking=False` leaves MLflow out. With
         `fixed_graph` each step runs once, as on a target that can't go back, and what the graph doesn't show is refused.
+        With `background` it runs the notebook's file in a process of its own, and the run is returned once it has begun; it
+        goes on when this process ends. `Run.wait` waits for it.
 
         Raises `UsageError` for an unknown parameter or step or a wrong value, `CheckError` when the notebook has errors,
         `BusyError` while another run of it is in progress, and `RunError` when the log can't be written.
@@ -111,7 +120,17 @@ class Pipeline:
             tracking=tracking,
             fixed_graph=fixed_graph,
         )
+        if background:
+            return self._start(options, on, listener)
         return Run(target(on)(self.plan, options, (listener,) if listener else ()))
+
+    def _start(self, options: Options, on: str, listener: Callable[[AnyEvent], None] | None) -> Run:
+        from mlops_lab.background import start
+
+        if listener:
+            raise UsageError("A run in the background has no listener; follow it with run.wait(listener=...).")
+        order = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "resume"}
+        return Run(start(self.plan.pipeline.notebook.path, on=on, **order | {"parameters": dict(options.parameters)}))
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name}: {' -> '.join(self.steps)}>"
@@ -145,9 +164,54 @@ class Run:
         """The metrics of all steps."""
         return self.state.metrics
 
+    def metrics_frame(self) -> Any:
+        """The metrics as a pandas frame: a row for each metric of a step, with the columns step, metric, value."""
+        import pandas as pd
+
+        rows = [(step.name, name, value) for step in self.state.steps.values() for name, value in step.metrics.items()]
+        return pd.DataFrame(rows, columns=["step", "metric", "value"])
+
+    def figure(self) -> Picture:
+        """The graph of steps as a picture, in the colours of what they have come to."""
+        from mlops_lab.graph import Picture, svg
+
+        plan = make_plan(build(read(self.folder.notebook)))
+        return Picture(svg(plan, {name: step.status for name, step in self.state.steps.items()}))
+
     def events(self, after: int = 0) -> Iterator[AnyEvent]:
         """The events of the log numbered above `after`."""
         return self.folder.events(after)
+
+    def wait(self, timeout: float | None = None, listener: Callable[[AnyEvent], None] | None = None) -> Run:
+        """Wait until the run has ended, whatever its status, and return it; interrupting the wait leaves the run going.
+
+        `listener` is called with each event, those so far first. Raises `TimeoutError` after `timeout` seconds.
+        """
+        for event in self.folder.follow(timeout):
+            if listener:
+                listener(event)
+        return self
+
+    def cancel(self) -> None:
+        """Ask the run to end; `wait` waits until it has. Raises `UsageError` if it is not in progress."""
+        if not self.folder.is_active:
+            raise UsageError(f"Run {self.id} is not in progress.")
+        self.folder.request_cancel()
+
+    def resume(self) -> Run:
+        """Go on, in a new run in the background, with a run that did not get to its end.
+
+        Raises `UsageError` for a run that is in progress or done, and what `Pipeline.run` raises.
+        """
+        from mlops_lab.background import resume
+
+        return Run(resume(self.folder))
+
+    def _ipython_display_(self) -> None:
+        # Only notebooks show it live: IPython in a terminal is told by the error to print `repr`.
+        from mlops_lab.widget import display_run
+
+        display_run(self)
 
     @property
     def steps(self) -> Mapping[str, RunStep]:
@@ -225,18 +289,27 @@ class _Outputs(Mapping[str, Any]):
 
 def _load_value(folder: RunFolder, step: str, name: str) -> Any:
     """Load one value as the step left it, with the versions that were current right after it."""
-    from mlops_lab.results import Result, Version, apply_outputs
     from mlops_lab.runtime import load as runtime_load
 
-    home = Home(folder.path.parent.parent)
-    state = runstate.fold(folder.events())
+    _, after = versions_around(folder, runstate.fold(folder.events()), step)
+    return runtime_load.value(name, after, str(Home(folder.path.parent.parent).bundles))
+
+
+def versions_around(folder: RunFolder, state: runstate.RunState, step: str) -> tuple[dict[str, Version], dict[str, Version]]:
+    """The versions of all values right before a step of a run, and right after it with those that nothing reads later.
+
+    `state` is the fold of the run's log.
+    """
+    from mlops_lab.results import Result, apply_outputs
+
     current: dict[str, Version] = {}
     for each in state.steps.values():
+        before = dict(current)
         outputs = _raw_outputs(Path(each.notebook).parent / "result.json") if each.notebook else {}
         apply_outputs(current, Result(each.name, folder.id, each.attempt, "done", 0.0, {}, outputs=outputs))
         if each.name == step:
             unread = {n: o["version"] for n, o in outputs.items() if o and o.get("unread")}
-            return runtime_load.value(name, {**current, **unread}, str(home.bundles))
+            return before, {**current, **unread}
     raise MlopsLabError(f"run {folder.id} has no step {step!r}")
 
 
