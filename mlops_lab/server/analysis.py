@@ -1,21 +1,16 @@
 """Cells as the editor has them -> steps, edges, parameters, diagnostics with their fixes, as plain data. Writes nothing.
 
-`Analyst` is what the server holds: it analyses in one thread, since the interpreter's parser isn't safe to use from
-several (CPython 3.11), and what many ask for at once is done once.
+All of it has to happen in one thread, the same for all: see `worker.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -31,9 +26,7 @@ from mlops_lab.server.fixes import fix_for
 from mlops_lab.server.requests import Posted
 from mlops_lab.suggest import apply, suggest
 
-T = TypeVar("T")
 MOST_CELLS = 10_000
-_REMEMBERED = 64  # answers
 # The parameters' kinds that can be given for a run, because JSON has them.
 _GIVEN = {"int", "float", "str", "bool", "list", "dict", "any"}
 _SETTINGS = {
@@ -226,56 +219,3 @@ def roles() -> dict[str, Any]:
         "step_name": STEP_NAME.pattern,
         "version": __version__,
     }
-
-
-class Analyst:
-    """Runs analyses in its one thread; equal questions share one answer, and one that nobody waits for isn't begun."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlops-lab-analysis")
-        self._answers: OrderedDict[str, Any] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[Any]] = {}
-
-    async def once(self, question: bytes, answer: Callable[[], T]) -> T:
-        """The answer to a question, remembered by the question's bytes."""
-        key = hashlib.sha256(question).hexdigest()
-        if key in self._answers:
-            self._answers.move_to_end(key)
-            return self._answers[key]  # type: ignore[no-any-return]
-        # Whoever goes away cancels its own waiting only; the work is dropped with the last of those who wait.
-        task = self._asked.get(key)
-        if task is None or task.cancelled():
-            task = self._asked[key] = asyncio.ensure_future(self.run(answer))
-            task.add_done_callback(lambda done: self._done(key, done))
-        return await _shared(task)  # type: ignore[no-any-return]
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Do some work in the thread in which everything is parsed."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _done(self, key: str, task: asyncio.Task[Any]) -> None:
-        if self._asked.get(key) is task:
-            del self._asked[key]
-        if not task.cancelled() and task.exception() is None:
-            self._answers[key] = task.result()
-            while len(self._answers) > _REMEMBERED:
-                self._answers.popitem(last=False)
-
-    def close(self) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-_waiting: dict[asyncio.Task[Any], int] = {}
-
-
-async def _shared(task: asyncio.Task[Any]) -> Any:
-    """Wait for a task that others wait for, too; cancel it once nobody does."""
-    _waiting[task] = _waiting.get(task, 0) + 1
-    try:
-        return await asyncio.shield(task)
-    finally:
-        _waiting[task] -= 1
-        if not _waiting[task]:
-            del _waiting[task]
-            task.cancel()

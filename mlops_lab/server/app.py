@@ -47,10 +47,12 @@ class MlopsLabApp(ExtensionApp):  # type: ignore[misc]
     def _make_core(self) -> Core:
         from mlops_lab.server.core import Core
         from mlops_lab.server.places import Places
+        from mlops_lab.server.previews import Limits
 
         manager = self.serverapp.contents_manager
         root = getattr(manager, "root_dir", "") or self.serverapp.root_dir
-        return Core(Places(root, allow_hidden=bool(getattr(manager, "allow_hidden", False))))
+        places = Places(root, allow_hidden=bool(getattr(manager, "allow_hidden", False)))
+        return Core(places, Limits(self.preview_seconds, self.preview_memory))
 
     async def stop_extension(self) -> None:
         """Runs go on without us."""

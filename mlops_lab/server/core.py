@@ -5,47 +5,38 @@ It imports the compiler and all it needs, so it is imported with the first reque
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from mlops_lab.api import Run
 from mlops_lab.errors import UsageError
 from mlops_lab.server import analysis
-from mlops_lab.server.analysis import Analyst
 from mlops_lab.server.places import Places
+from mlops_lab.server.previews import Limits, previews
 from mlops_lab.server.requests import Posted
 from mlops_lab.server.runs import NO_OUTLINE, Runs, costs, outline
+from mlops_lab.server.worker import Worker
 
-T = TypeVar("T")
+_REMEMBERED = 64  # analyses
 
 
 @dataclass
 class Core:
-    """Shared by all requests. `read` and `start` do work in threads: looking is quick, starting a run takes seconds."""
+    """Shared by all requests. Looking is quick, starting a run or loading values takes seconds: neither waits for the other."""
 
     places: Places
+    limits: Limits = Limits()
     runs: Runs = field(init=False)
-    analyst: Analyst = field(default_factory=Analyst)
-    readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="mlops-lab-read"))
-    starters: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="mlops-lab-start"))
+    readers: Worker = field(default_factory=lambda: Worker("read", threads=4))
+    starters: Worker = field(default_factory=lambda: Worker("start", threads=4))
+    loaders: Worker = field(default_factory=lambda: Worker("load", threads=2))
+    analyst: Worker = field(default_factory=lambda: Worker("analysis", remember=_REMEMBERED))
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.places)
-
-    async def read(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do some reading of files in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.readers, functools.partial(work, *arguments))
-
-    async def start(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Wait in a thread for another process to begin its work, or to do it."""
-        return await asyncio.get_running_loop().run_in_executor(self.starters, functools.partial(work, *arguments))
 
     # -- what is parsed --------------------------------------------------------------------------------------------
 
@@ -55,8 +46,8 @@ class Core:
 
     async def analyse(self, posted: Posted) -> dict[str, Any]:
         """The posted cells as a pipeline."""
-        path = await self.read(self.places.notebook, posted.path, False)
-        took = await self.read(costs, self.places, posted.path)
+        path = await self.readers.run(self.places.notebook, posted.path, False)
+        took = await self.readers.run(costs, self.places, posted.path)
 
         def work() -> dict[str, Any]:
             return analysis.analyse(analysis.notebook_of(posted, path), took)
@@ -65,7 +56,7 @@ class Core:
 
     async def suggest(self, posted: Posted) -> dict[str, Any]:
         """Tags for the posted cells."""
-        path = await self.read(self.places.notebook, posted.path, False)
+        path = await self.readers.run(self.places.notebook, posted.path, False)
 
         def work() -> dict[str, Any]:
             return analysis.suggestion(analysis.notebook_of(posted, path))
@@ -78,20 +69,26 @@ class Core:
 
     async def state(self, name: str) -> dict[str, Any]:
         """The picture of a run, with the cells, steps and edges of the notebook as it was run."""
-        run, _ = await self.read(self.places.run, name)
+        run, _ = await self.readers.run(self.places.run, name)
         try:  # they never change, so they are found once
             known = await self.analyst.once(f"outline {run.path}".encode(), lambda: outline(run.notebook))
         except UsageError:  # damaged, or removed
             known = NO_OUTLINE
-        return await self.read(self.runs.state, name, known)
+        return await self.readers.run(self.runs.state, name, known)
 
     async def notebook(self, name: str) -> Any:
         """The notebook as it was run, with the outputs so far."""
-        run, _ = await self.read(self.places.run, name)
+        run, _ = await self.readers.run(self.places.run, name)
         return await self.analyst.run(lambda: Run(run).notebook())
+
+    async def previews(self, name: str, step: str, names: tuple[str, ...], load: bool) -> dict[str, Any]:
+        """The values of a step."""
+        if not load:
+            return await self.readers.run(previews, self.runs, name, step, names, False, self.limits)
+        question = msgspec.json.encode(["previews", name, step, names])
+        return await self.loaders.once(question, lambda: previews(self.runs, name, step, names, True, self.limits))
 
     def close(self) -> None:
         """Let the threads end. Runs go on without us; nothing of theirs is ours to end."""
-        self.analyst.close()
-        for pool in (self.readers, self.starters):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for worker in (self.readers, self.starters, self.loaders, self.analyst):
+            worker.close()

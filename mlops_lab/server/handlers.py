@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lab.errors import CheckError
-from mlops_lab.server.base import Handler, UnknownRoute, may
+from mlops_lab.server.base import Handler, UnknownRoute, authorise, may
 from mlops_lab.server.requests import Posted, RunRequest
 from mlops_lab.server.stream import Stream
 
@@ -44,13 +44,13 @@ class RunList(Handler):
     async def get(self) -> None:
         path, status = self.get_query_argument("path", ""), self.get_query_argument("status", "")
         limit, before = self.whole("limit", 50, 1, 1000), self.get_query_argument("before", "")
-        self.reply(await self.core.read(self.core.runs.list, path, status, limit, before))
+        self.reply(await self.core.readers.run(self.core.runs.list, path, status, limit, before))
 
     @may("execute")
     async def post(self) -> None:
         request = self.body(RunRequest)
-        self.notebook = await self.core.read(self.core.places.notebook, request.path)
-        self.reply({"id": await self.core.start(self.core.runs.start, request)}, 201)
+        self.notebook = await self.core.readers.run(self.core.places.notebook, request.path)
+        self.reply({"id": await self.core.starters.run(self.core.runs.start, request)}, 201)
 
     notebook: Path
 
@@ -68,7 +68,7 @@ class OneRun(Handler):
 
     @may("write")
     async def delete(self, name: str) -> None:
-        await self.core.read(self.core.runs.delete, name)
+        await self.core.readers.run(self.core.runs.delete, name)
         self.set_status(204)
         self.finish()
 
@@ -79,7 +79,7 @@ class RunEvents(Handler):
     @may("read")
     async def get(self, name: str) -> None:
         after, limit = self.whole("after", 0), self.whole("limit", 1000, 1, 10_000)
-        self.reply(await self.core.read(self.core.runs.events, name, after, limit))
+        self.reply(await self.core.readers.run(self.core.runs.events, name, after, limit))
 
 
 class Cancel(Handler):
@@ -87,7 +87,7 @@ class Cancel(Handler):
 
     @may("write")
     async def post(self, name: str) -> None:
-        self.reply({"id": await self.core.read(self.core.runs.cancel, name)}, 202)
+        self.reply({"id": await self.core.readers.run(self.core.runs.cancel, name)}, 202)
 
 
 class Resume(Handler):
@@ -95,9 +95,9 @@ class Resume(Handler):
 
     @may("execute")
     async def post(self, name: str) -> None:
-        _, path = await self.core.read(self.core.places.run, name)
+        _, path = await self.core.readers.run(self.core.places.run, name)
         self.notebook = self.core.places.below(path)
-        self.reply({"id": await self.core.start(self.core.runs.resume, name)}, 201)
+        self.reply({"id": await self.core.starters.run(self.core.runs.resume, name)}, 201)
 
     notebook: Path
     diagnostics = RunList.diagnostics
@@ -117,7 +117,19 @@ class StepLog(Handler):
     @may("read")
     async def get(self, name: str, step: str) -> None:
         attempt = self.whole("attempt", 0, 1, 100_000)
-        self.reply(await self.core.read(self.core.runs.step_log, name, step, attempt))
+        self.reply(await self.core.readers.run(self.core.runs.step_log, name, step, attempt))
+
+
+class Previews(Handler):
+    """GET /runs/ID/steps/STEP/previews: to read, unless values are loaded, which runs code."""
+
+    @may("read")
+    async def get(self, name: str, step: str) -> None:
+        load = self.flag("load", True)
+        if load:
+            await authorise(self, "execute")
+        names = tuple(dict.fromkeys(filter(None, self.get_query_argument("names", "").split(","))))
+        self.reply(await self.while_connected(self.core.previews(name, step, names, load)))
 
 
 _API = r"/mlops-lab/api"
@@ -134,5 +146,6 @@ HANDLERS: tuple[tuple[str, type], ...] = (
     (_RUN + r"/resume", Resume),
     (_RUN + r"/notebook", ExecutedNotebook),
     (_RUN + r"/steps/([^/]+)/log", StepLog),
+    (_RUN + r"/steps/([^/]+)/previews", Previews),
     (_API + r"/.*", UnknownRoute),
 )

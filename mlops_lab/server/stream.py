@@ -66,18 +66,18 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ignore[
         core: Core = await self.settings["mlops_lab"].core()
         with contextlib.suppress(WebSocketClosedError):
             try:
-                log = await core.read(core.runs.open_log, name, self._after)
+                log = await core.readers.run(core.runs.open_log, name, self._after)
             except NotFound as error:
                 self.close(_NO_SUCH_RUN, str(error)[:100])
                 return
             while True:
                 # Asked before reading: what it wrote before it ended is then still read.
-                active = await core.read(log.is_active)
-                lines = await core.read(log.news)
+                active = await core.readers.run(log.is_active)
+                lines = await core.readers.run(log.news)
                 for line in lines:
                     await self.write_message(line.decode())
                 if not lines and not active:
-                    self.close(1000, await core.read(log.status))
+                    self.close(1000, await core.readers.run(log.status))
                     return
                 if not lines:
                     await asyncio.sleep(_PAUSE)
