@@ -6,6 +6,7 @@ shown, is a fold of this file (`runstate.py`). Fields are only ever added, with 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -240,3 +241,21 @@ def read_events(path: Path, after: int = 0) -> Iterator[AnyEvent]:
                 continue
             if event.seq > after:
                 yield event
+
+
+class Tail:
+    """The lines that a growing log has gained; what was read is not read again, however long the log gets."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+
+    def news(self) -> Iterator[AnyEvent]:
+        """The events since the last call. A line that is not written to its end is left for the next one."""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self.offset += len(line)
+                with contextlib.suppress(msgspec.DecodeError):
+                    yield _DECODER.decode(line)

@@ -21,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mlops_lab.errors import BusyError, RunError, UsageError, did_you_mean
-from mlops_lab.events import AnyEvent, RunFinished, RunStarted, read_events
+from mlops_lab.events import AnyEvent, RunFinished, RunStarted, Tail, read_events
 
 HOME = "MLOPS_LAB_DIR"  # environment variable: keep runs elsewhere than beside the notebook
 
@@ -167,6 +167,25 @@ class RunFolder:
 
     def events(self, after: int = 0) -> Iterator[AnyEvent]:
         return read_events(self.log, after)
+
+    def follow(self, timeout: float | None = None) -> Iterator[AnyEvent]:
+        """The events so far, and then those to come, until the run has ended or its process is gone.
+
+        Raises `TimeoutError` when that takes longer than `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        tail = Tail(self.log)
+        while True:
+            active = self.is_active  # asked before reading: what it wrote before it ended is then still read
+            for event in tail.news():
+                yield event
+                if isinstance(event, RunFinished):
+                    return
+            if not active:
+                return
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"Run {self.id} had not ended after {timeout:g} s; it goes on.")
+            time.sleep(0.1)
 
     @property
     def started(self) -> RunStarted | None:

@@ -13,12 +13,10 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from mlops_lab import events as ev
 from mlops_lab.runs import RunFolder
@@ -212,25 +210,6 @@ def _environment() -> str:
     return f"# Python {sys.version.split()[0]}\n" + "\n".join(sorted(found, key=str.lower)) + "\n"
 
 
-class Tail:
-    """The lines that a growing log has gained; what was read is not read again, however long the log gets."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.offset = path, 0
-        self.decoder = msgspec.json.Decoder(ev.AnyEvent)
-
-    def news(self) -> Iterator[ev.AnyEvent]:
-        """The events since the last call. A line that is not written to its end is left for the next one."""
-        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
-            file.seek(self.offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self.offset += len(line)
-                with contextlib.suppress(msgspec.DecodeError):
-                    yield self.decoder.decode(line)
-
-
 class Requests:
     """What the engine asks on standard input; `gone` once it has closed that."""
 
@@ -264,10 +243,10 @@ def main() -> None:
 
     folder = RunFolder(arguments.folder)
     mirror = Mirror(folder, arguments.experiment, os.environ[URI], arguments.artifacts, say)
-    follow(mirror, folder, Tail(folder.log), Requests(), say)
+    follow(mirror, folder, ev.Tail(folder.log), Requests(), say)
 
 
-def follow(mirror: Mirror, folder: RunFolder, tail: Tail, requests: Requests, say: Callable[..., None]) -> None:
+def follow(mirror: Mirror, folder: RunFolder, tail: ev.Tail, requests: Requests, say: Callable[..., None]) -> None:
     """Take events as they come. A step waits for its run, so that is answered before the next event is taken."""
     draining, last_news = False, time.monotonic()
 

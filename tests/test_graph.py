@@ -37,11 +37,11 @@ def test_the_svg_is_xml_with_all_steps_and_edges_and_no_boxes_on_each_other(cell
     made = plan(cells)
     root = ElementTree.fromstring(svg(made))
     space = "{http://www.w3.org/2000/svg}"
-    texts = root.findall(f"{space}text")
+    texts = root.findall(f".//{space}text")
     assert [t.text for t in texts if t.get("class") == "name"] == [s.name for s in made.steps]
     paths = [p for p in root.findall(f"{space}path") if p.get("class") == "edge"]
     assert [p.findtext(f"{space}title") for p in paths] == [e.label for e in made.edges]
-    boxes = [b for b in root.findall(f"{space}rect") if (b.get("class") or "").startswith("box")]
+    boxes = [b for b in root.findall(f".//{space}rect") if (b.get("class") or "").startswith("box")]
     places = [(float(b.get("x", 0)), float(b.get("y", 0))) for b in boxes]
     width, height = float(root.get("width", 0)), float(root.get("height", 0))
     assert all(x >= 0 and x + 170 <= width and y >= 0 and y + 46 <= height for x, y in places)
@@ -64,5 +64,14 @@ def test_the_mermaid_text_of_a_small_plan() -> None:
 
 def test_an_edge_points_downwards() -> None:
     root = ElementTree.fromstring(svg(plan(PLANS["a diamond with a gate"])))
-    rows = [float(b.get("y", 0)) for b in root if (b.get("class") or "").startswith("box")]
+    rows = [float(b.get("y", 0)) for b in root.iter() if (b.get("class") or "").startswith("box")]
     assert rows[0] < rows[1] == rows[2] < rows[3] < rows[4]
+
+
+def test_the_picture_of_a_run_has_the_status_of_each_step_as_colour_and_text() -> None:
+    drawn = svg(plan(PLANS["a diamond with a gate"]), {"a": "done", "d": "rejected"})
+    root = ElementTree.fromstring(drawn)
+    steps = {g.get("data-step"): g for g in root.iter() if (g.get("class") or "").startswith("step")}
+    assert [steps[name].get("class") for name in ("a", "b", "d")] == ["step done", "step ", "step rejected"]
+    assert "cell 1, done" in "".join(steps["a"].itertext())
+    assert ".mlops-graph .step.rejected .box{" in drawn
