@@ -23,6 +23,23 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 
+class KubeflowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What only Kubeflow is asked for, of a step or (under the pipeline's settings) of all; kept under the key `kubeflow`.
+
+    `gpu_type` is the resource that a GPU is asked for as; `secrets` and `config_maps` give environment variables as
+    `NAME/KEY`, `volumes` mount path to volume claim; `files` are more paths beside the notebook that travel along.
+    """
+
+    gpu_type: str | None = None
+    secrets: dict[str, str] = {}
+    config_maps: dict[str, str] = {}
+    volumes: dict[str, str] = {}
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, str | int]] = []
+    image_pull_secrets: list[str] = []
+    files: list[str] = []
+
+
 class StepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a step asks of the machine that runs it; kept in the notebook's metadata under `mlops_lab.steps.NAME`.
 
@@ -43,15 +60,18 @@ class StepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: list[str] = []
     changes: list[str] = []
     uses: list[str] = []
+    kubeflow: KubeflowSettings = KubeflowSettings()
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The notebook's `mlops_lab` metadata: the pipeline's name, description, experiment, requirements and steps."""
+    """The notebook's `mlops_lab` metadata: the pipeline's name, description, experiment, requirements, image and steps."""
 
     name: str | None = None
     description: str = ""
     experiment: str | None = None
     requirements: list[str] = []
+    image: str | None = None
+    kubeflow: KubeflowSettings = KubeflowSettings()
     steps: dict[str, StepSettings] = {}
 
 
@@ -181,10 +201,14 @@ def _settings(raw: Any, path: Path) -> Settings:
     if not isinstance(raw, dict):
         raise NotebookError(f"{where} must be an object, not {type(raw).__name__}.")
     _known_keys(raw, Settings, where)
+    if isinstance(raw.get("kubeflow"), dict):
+        _known_keys(raw["kubeflow"], KubeflowSettings, f"{where}.kubeflow")
     steps = raw.get("steps", {})
     for name, step in steps.items() if isinstance(steps, dict) else ():
         if isinstance(step, dict):
             _known_keys(step, StepSettings, f"{where}.steps.{name}")
+            if isinstance(step.get("kubeflow"), dict):
+                _known_keys(step["kubeflow"], KubeflowSettings, f"{where}.steps.{name}.kubeflow")
     try:
         return msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:

@@ -1,0 +1,19 @@
+"""Kubeflow Pipelines as a target: the same steps, compiled to a KFP pipeline, submitted and followed.
+
+Heavy packages (kfp, its Kubernetes client) are imported by what uses them, never here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from mlops_lab.plan import Plan
+from mlops_lab.runs import RunFolder
+from mlops_lab.targets import Listener, Options
+from mlops_lab.targets import Run as RunFunction
+
+
+def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:
+    """Run a plan on Kubeflow; see `targets.Run`."""
+    submit: RunFunction = import_module("mlops_lab.targets.kubeflow.submit").run
+    return submit(plan, options, listeners)

@@ -1,0 +1,106 @@
+"""What a step's container has to have installed: what the notebook imports and what the runtime needs, as pinned here.
+
+Data comes from the plan and from the environment of the notebook's kernel.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from mlops_lab.notebook import Notebook
+from mlops_lab.packages import imported_roots, versions
+from mlops_lab.plan import Plan
+
+RUNTIME = ("cloudpickle", "ipykernel", "nbclient", "nbconvert", "papermill")
+# What pandas and others only import once it is asked for: module or called name in the code -> module.
+_ASKED_FOR = {
+    "read_parquet": "pyarrow", "to_parquet": "pyarrow", "read_feather": "pyarrow", "to_feather": "pyarrow",
+    "read_excel": "openpyxl", "to_excel": "openpyxl", "read_html": "lxml", "to_markdown": "tabulate", "read_hdf": "tables",
+    "to_hdf": "tables",
+}  # fmt: skip
+
+
+def normalised(requirement: str) -> str:
+    """The distribution's name of a requirement, as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s\[=<>!~;@]", requirement.strip(), maxsplit=1)[0]).lower()
+
+
+def local_modules(notebook: Notebook, trees: Iterable[ast.AST]) -> dict[str, Path]:
+    """Relative path -> file of the modules beside the notebook that some code imports, and of those that they import."""
+    found: dict[str, Path] = {}
+    todo = list(trees)
+    while todo:
+        for name in sorted(_imported([todo.pop()])):
+            for path in _files_of(notebook.folder, name):
+                relative = path.relative_to(notebook.folder).as_posix()
+                if relative not in found:
+                    found[relative] = path
+                    todo += _parsed(path)
+    return found
+
+
+def _imported(trees: Iterable[ast.AST]) -> set[str]:
+    return {name for tree in trees for name in imported_roots([tree])}
+
+
+def _files_of(folder: Path, name: str) -> list[Path]:
+    if (folder / f"{name}.py").is_file():
+        return [folder / f"{name}.py"]
+    package = folder / name
+    if not package.is_dir() or name.startswith("."):
+        return []
+    return sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix != ".pyc")
+
+
+def _parsed(path: Path) -> list[ast.AST]:
+    if path.suffix != ".py":
+        return []
+    try:
+        return [ast.parse(path.read_text(encoding="utf-8"))]
+    except (OSError, SyntaxError, ValueError):
+        return []
+
+
+def requirements(plan: Plan, python: str = sys.executable) -> tuple[str, ...]:
+    """The pinned requirements, sorted; what the notebook's settings ask for takes the place of a pin."""
+    from importlib import metadata
+
+    trees = pipeline_trees(plan)
+    trees += [tree for path in local_modules(plan.pipeline.notebook, trees).values() for tree in _parsed(path)]
+    roots = imported_roots(trees) | _asked_for(trees)
+    pins = {normalised(name): f"{name}=={version}" for name, version in versions(roots, python).items()}
+    for name in RUNTIME:
+        pins.setdefault(name, f"{name}=={metadata.version(name)}")
+    pins |= {normalised(text): text for text in plan.pipeline.notebook.settings.requirements}
+    pins.pop("kfp", None)  # KFP's own command installs it
+    return tuple(pins[name] for name in sorted(pins))
+
+
+def pipeline_trees(plan: Plan) -> list[ast.AST]:
+    """The code of all cells that are part of the pipeline."""
+    return [cell.tree for cell in plan.cells]
+
+
+def _asked_for(trees: Iterable[ast.AST]) -> frozenset[str]:
+    from importlib.util import find_spec
+
+    called = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return frozenset(module for name, module in _ASKED_FOR.items() if name in called and find_spec(module))
+
+
+@lru_cache
+def python_version(python: str = sys.executable) -> str:
+    """`3.11`: the version of the kernel's interpreter, which cloudpickle needs to be the same in every step."""
+    if python == sys.executable:
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        return subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return f"{sys.version_info.major}.{sys.version_info.minor}"

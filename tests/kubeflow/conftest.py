@@ -1,0 +1,104 @@
+"""An interpreter with all packages but MLOps Lab, and runs of compiled pipelines by `kfp.local` in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import site
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from mlops_lab.targets.kubeflow.compile import Compiled
+
+BARE = Path(__file__).with_name("bare.py")
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory):
+    """A virtual environment with links to the packages of this one, MLOps Lab and all editable installs left out."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    packages = next(folder.glob("lib/python*/site-packages"))
+    for place in map(Path, site.getsitepackages()):
+        for entry in place.iterdir():
+            if not entry.name.startswith(("mlops_lab", "_mlops_lab", "__editable__")) and entry.suffix != ".pth":
+                (packages / entry.name).symlink_to(entry)
+    (folder / "share").symlink_to(Path(sys.prefix) / "share")
+    return folder / "bin" / "python"
+
+
+@dataclass
+class LocalRun:
+    """What `kfp.local` left of a run."""
+
+    compiled: Compiled
+    root: Path
+    log: str
+    returned: int
+
+    def artifact(self, step, name):
+        found = [p for p in self.root.glob(f"*/{step}/{name}") if p.is_file()]
+        assert len(found) == 1, (step, name, found, self.log[-3000:])
+        return found[0]
+
+    def executed(self, step):
+        return nbformat.read(self.artifact(step, self.compiled.interfaces[step].executed), as_version=4)
+
+    def ledger(self, step):
+        with zipfile.ZipFile(self.artifact(step, self.compiled.interfaces[step].state)) as state:
+            return json.loads(state.read("ledger.json"))
+
+    def value(self, step, variable):
+        """A variable as it is after a step and all above it."""
+        from mlops_lab.runtime import load, remote  # noqa: F401
+
+        store = self.root / "store"
+        current = {}
+        for entry in self.ledger(step).values():
+            for name, output in entry["outputs"].items():
+                if output is None:
+                    current.pop(name, None)
+                else:
+                    current[name] = output["version"]
+        for state in self.root.glob("*/*/state"):
+            with zipfile.ZipFile(state) as archive:
+                for member in archive.namelist():
+                    if member.startswith("bundles/"):
+                        self._put(store, member[8:], archive.read(member))
+        for entry_step, entry in self.ledger(step).items():
+            interface = self.compiled.interfaces.get(entry_step)
+            for port in interface.outputs if interface else ():
+                output = entry["outputs"].get(port.variable)
+                if output and not output["version"][0].startswith("refused:"):
+                    self._put(store, output["version"][0], self.artifact(entry_step, port.argument).read_bytes())
+        return load.value(variable, current, str(store))
+
+    @staticmethod
+    def _put(store, name, content):
+        path = store / name[:2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def run_locally(bare_python, tmp_path):
+    """Runs a compiled pipeline in the bare interpreter and returns what it left."""
+
+    def run(compiled, **arguments):
+        folder = tmp_path / "kfp"
+        folder.mkdir(exist_ok=True)
+        (folder / "pipeline.yaml").write_text(compiled.yaml)
+        work = {"pipeline": str(folder / "pipeline.yaml"), "root": str(folder / "root"), "arguments": arguments}
+        (folder / "work.json").write_text(json.dumps(work))
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"TMPDIR": str(folder), "NO_COLOR": "1"}
+        done = subprocess.run([bare_python, BARE, folder / "work.json"], cwd=folder, env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=300)  # fmt: skip
+        return LocalRun(compiled, folder / "root", done.stdout, done.returncode)
+
+    return run
