@@ -1,6 +1,7 @@
 """Run by the hidden cells of a step notebook, with PHASE set to `begin` or `end`: makes the runtime importable, calls it.
 
-PHASE `keep` stores a whole namespace, that of a notebook which was run without steps.
+PHASE `keep` stores a whole namespace, that of a notebook which was run without steps. PHASE `restore` is for people who look
+into a step: ORDER names its order, which has with it the code to run first (`before`) and the environment that was set.
 
 The runtime is loaded by path under a name of its own, so that a kernel whose environment doesn't have MLOps Lab (a pod, or
 another virtual environment) runs steps all the same, and pickles name the same modules everywhere.
@@ -27,7 +28,26 @@ def _runtime():
     return importlib.import_module(name + ".kit")
 
 
+def _restore(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            order = json.load(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: the run whose inputs this cell loads was deleted.") from None
+    for name, value in order["environment"].items():
+        os.environ.setdefault(name, value)
+    os.chdir(order["folder"])
+    shell = get_ipython()  # noqa: F821
+    for source in order["before"]:
+        shell.run_cell(source).raise_error()
+    kit = _runtime()
+    kit.Kit(order, shell).restore()
+
+
 def _main(phase):
+    if phase == "restore":
+        _restore(ORDER)  # noqa: F821
+        return
     kit = _runtime()
     if phase == "begin":
         with open(os.environ["MLOPS_LAB_ORDER"], encoding="utf-8") as file:

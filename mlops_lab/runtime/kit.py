@@ -94,19 +94,7 @@ class Kit:
         ambient.watch(self.order["folder"])
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
-        for row in ambient.STATES.values():
-            # What the step's own imports bring is there from the start, so that a change of it is seen.
-            if row.module not in sys.modules and row.roots & set(self.order["modules"]):
-                with contextlib.suppress(ImportError):
-                    importlib.import_module(row.module)
-        self.replayed = [f"def:{key}" for key in name_replayed(self.space, [source for _, source in self.order["sources"]])]
-        self.load()
-        self._import_submodules()
-        self._configure()
-        applied = [name for name in ambient.STATES if name in self.current and self._applies(name)]
-        for name in applied:
-            bundle = self._open(self.current[name][0])
-            ambient.write(name, bundle.part(bundle.header.stream).tobytes())
+        applied = self.restore()
         self._baseline(prelude)
         for name in ambient.STATES:
             if not ambient.STATES[name].random or self.order["seeded"]:
@@ -129,6 +117,23 @@ class Kit:
         self.generators.start(self.names)
         self.imports.start()
         shown.watch()
+
+    def restore(self) -> list[str]:
+        """Make the kernel what it is when the step begins, and give the names of the states that were put back."""
+        for row in ambient.STATES.values():
+            # What the step's own imports bring is there from the start, so that a change of it is seen.
+            if row.module not in sys.modules and row.roots & set(self.order["modules"]):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(row.module)
+        self.replayed = [f"def:{key}" for key in name_replayed(self.space, [source for _, source in self.order["sources"]])]
+        self.load()
+        self._import_submodules()
+        self._configure()
+        applied = [name for name in ambient.STATES if name in self.current and self._applies(name)]
+        for name in applied:
+            bundle = self._open(self.current[name][0])
+            ambient.write(name, bundle.part(bundle.header.stream).tobytes())
+        return applied
 
     def load(self) -> None:
         """Bind the variables to be read, and what the functions among them need in turn."""

@@ -13,7 +13,10 @@ import msgspec
 
 from mlops_lab.api import Run
 from mlops_lab.errors import UsageError
-from mlops_lab.server import analysis
+from mlops_lab.server import analysis, comparison
+from mlops_lab.server.compiling import compile_for
+from mlops_lab.server.connections import targets
+from mlops_lab.server.opened import open_step
 from mlops_lab.server.places import Places
 from mlops_lab.server.previews import Limits, previews
 from mlops_lab.server.requests import Posted
@@ -69,12 +72,34 @@ class Core:
 
     async def state(self, name: str) -> dict[str, Any]:
         """The picture of a run, with the cells, steps and edges of the notebook as it was run."""
+        return await self.readers.run(self.runs.state, name, await self.outline(name))
+
+    async def outline(self, name: str) -> dict[str, Any]:
+        """Cells, steps and edges of the notebook as it was run: they never change, so they are found once."""
         run, _ = await self.readers.run(self.places.run, name)
-        try:  # they never change, so they are found once
-            known = await self.analyst.once(f"outline {run.path}".encode(), lambda: outline(run.notebook))
+        try:
+            return await self.analyst.once(f"outline {run.path}".encode(), lambda: outline(run.notebook))
         except UsageError:  # damaged, or removed
-            known = NO_OUTLINE
-        return await self.readers.run(self.runs.state, name, known)
+            return NO_OUTLINE
+
+    async def compare(self, names: list[str]) -> dict[str, Any]:
+        """Runs side by side."""
+        outlines = {name: await self.outline(name) for name in names[: comparison.MOST]}
+        return await self.readers.run(comparison.compare, self.runs, names, outlines)
+
+    async def open(self, name: str, step: str, attempt: int) -> dict[str, Any]:
+        """A notebook that stands where a step stood."""
+        return await self.analyst.run(open_step, self.runs, name, step, attempt)
+
+    # -- what takes its time -----------------------------------------------------------------------------------------
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Where a pipeline can run."""
+        return targets()
+
+    async def compile(self, notebook: Path, target: str) -> dict[str, str]:
+        """A saved notebook for a target."""
+        return await self.starters.run(compile_for, notebook, target)
 
     async def notebook(self, name: str) -> Any:
         """The notebook as it was run, with the outputs so far."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlops_lab.errors import CheckError
 from mlops_lab.server.base import Handler, UnknownRoute, authorise, may
-from mlops_lab.server.requests import Posted, RunRequest
+from mlops_lab.server.requests import CompileRequest, OpenRequest, Posted, RunRequest
 from mlops_lab.server.stream import Stream
 
 
@@ -35,6 +35,30 @@ class Suggest(Handler):
     async def post(self) -> None:
         posted = self.body(Posted)
         self.reply(await self.while_connected(self.core.suggest(posted)))
+
+
+class Compile(Handler):
+    """POST /compile."""
+
+    @may("execute")
+    async def post(self) -> None:
+        request = self.body(CompileRequest)
+        self.notebook = await self.core.readers.run(self.core.places.notebook, request.path)
+        self.reply(await self.while_connected(self.core.compile(self.notebook, request.target)))
+
+    notebook: Path
+
+    async def diagnostics(self, error: CheckError) -> list[dict[str, Any]]:
+        """Those of the notebook as it is saved."""
+        return await self.core.errors_of(self.notebook)
+
+
+class Connections(Handler):
+    """GET /connections."""
+
+    @may("read")
+    async def get(self) -> None:
+        self.reply({"targets": await self.core.readers.run(self.core.targets)})
 
 
 class RunList(Handler):
@@ -132,12 +156,33 @@ class Previews(Handler):
         self.reply(await self.while_connected(self.core.previews(name, step, names, load)))
 
 
+class OpenStep(Handler):
+    """POST /runs/ID/steps/STEP/open."""
+
+    @may("write")
+    async def post(self, name: str, step: str) -> None:
+        request = self.body(OpenRequest)
+        self.reply(await self.core.open(name, step, request.attempt), 201)
+
+
+class Compare(Handler):
+    """GET /compare."""
+
+    @may("read")
+    async def get(self) -> None:
+        names = [name.strip() for name in self.get_query_argument("runs", "").split(",") if name.strip()]
+        self.reply(await self.core.compare(names))
+
+
 _API = r"/mlops-lab/api"
 _RUN = _API + r"/runs/([^/]+)"
 HANDLERS: tuple[tuple[str, type], ...] = (
     (_API + r"/roles", Roles),
     (_API + r"/analyse", Analyse),
     (_API + r"/suggest", Suggest),
+    (_API + r"/compile", Compile),
+    (_API + r"/connections", Connections),
+    (_API + r"/compare", Compare),
     (_API + r"/runs", RunList),
     (_RUN, OneRun),
     (_RUN + r"/events", RunEvents),
@@ -147,5 +192,6 @@ HANDLERS: tuple[tuple[str, type], ...] = (
     (_RUN + r"/notebook", ExecutedNotebook),
     (_RUN + r"/steps/([^/]+)/log", StepLog),
     (_RUN + r"/steps/([^/]+)/previews", Previews),
+    (_RUN + r"/steps/([^/]+)/open", OpenStep),
     (_API + r"/.*", UnknownRoute),
 )
