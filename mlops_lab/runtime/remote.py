@@ -326,12 +326,11 @@ class _Work:
         found = set()
         for name, (version, step) in self._current().items():
             bundle = version[0]
-            special = ":" in name or name[0] == "@"
-            if bundle.startswith("refused:") or not (special or keep is None or name in keep):
+            if bundle.startswith("refused:") or not self._bundle(bundle).exists():
                 continue
-            path = self._bundle(bundle)
-            declared = self.ledger[step]["outputs"][name]["declared"]
-            if path.exists() and (special or not declared or path.stat().st_size <= _SMALL):
+            special = ":" in name or name[0] == "@"
+            undeclared = not self.ledger[step]["outputs"][name]["declared"] and (keep is None or name in keep)
+            if special or undeclared or self._bundle(bundle).stat().st_size <= _SMALL:
                 found.add(bundle)
         return found
 

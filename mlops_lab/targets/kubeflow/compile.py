@@ -124,24 +124,35 @@ class _Compiler:
 
     def _component(self, step: StepPlan) -> Any:
         interface = self.interfaces[step.name]
-        node = stepnb.build(self.plan.pipeline, step)
-        cells = [(json.loads(json.dumps(cell.metadata)), "" if _is_ours(cell) else cell.source) for cell in node.cells]
-        summary = _summary(self.plan, step, interface)
-        content = self._content(step, interface)
-        carried = None if interface.states else self.packed
-        code = source.component_source(_function(step.name), summary, interface, content, cells, carried)
+        code = source.component_source(
+            _function(step.name),
+            _summary(self.plan, step, interface),
+            interface,
+            self.content(step, interface),
+            self.cells(step),
+            None if interface.states else self.packed,
+        )
         return self._made(step.name, interface, code, step.step.settings.image, self.needs)
+
+    def cells(self, step: StepPlan) -> list[source.Cell]:
+        """The step's notebook as (metadata, source); the cells that call the runtime are left empty, which puts that in."""
+        node = stepnb.build(self.plan.pipeline, step)
+        return [(json.loads(json.dumps(cell.metadata)), "" if _is_ours(cell) else cell.source) for cell in node.cells]
 
     def _pack_component(self) -> Any:
         name = self.interfaces.pack
         interface = self.interfaces[name]
-        content = {"name": name, "pipeline": self.name, "place": -2, "states": [], "inputs": {}, "outputs": {}, "order": {},
-                   "state": interface.state}  # fmt: skip
         summary = [
             f"Brings the runtime, and the files that travel with {self.plan.pipeline.notebook.path.name}, to the first steps."
         ]
-        code = source.component_source(_function(name), summary, interface, content, [], self.packed)
+        code = source.component_source(_function(name), summary, interface, self.pack_content(), [], self.packed)
         return self._made(name, interface, code, None, ())
+
+    def pack_content(self) -> dict[str, Any]:
+        """What the runtime is told where a task only brings what travels along."""
+        name = self.interfaces.pack
+        return {"name": name, "pipeline": self.name, "place": -2, "states": [], "inputs": {}, "outputs": {}, "order": {},
+                "state": self.interfaces[name].state}  # fmt: skip
 
     def _made(self, name: str, interface: Interface, code: str, image: str | None, needs: tuple[str, ...]) -> Any:
         """The SDK's component for a signature, with our source in place of the function's."""
@@ -165,7 +176,7 @@ class _Compiler:
         made.component_spec.implementation.container.command[-1] = code
         return made
 
-    def _content(self, step: StepPlan, interface: Interface) -> dict[str, Any]:
+    def content(self, step: StepPlan, interface: Interface) -> dict[str, Any]:
         """What the runtime is told of the step (`runtime/remote.py`)."""
         parameters = {
             v.parameter.name: {"argument": v.argument, "json": v.is_json, "default": v.parameter.default, "inject": v.inject}
