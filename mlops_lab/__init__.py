@@ -31,5 +31,10 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     return points()
 
 
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where `jupyter-builder develop` finds the JupyterLab extension, once it is built."""
+    return [{"src": "labextension", "dest": "@mlops-lab/labextension"}]
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)

@@ -1,0 +1,19 @@
+/**
+ * A colour for each step, from the theme: the theme's own colours for code are made to be told apart on its background, in
+ * light, dark and high contrast. Text never stands on them; they are for rails and dots.
+ */
+const COLOURS = [
+  '--jp-brand-color1',
+  '--jp-mirror-editor-number-color',
+  '--jp-mirror-editor-keyword-color',
+  '--jp-mirror-editor-def-color',
+  '--jp-accent-color1',
+  '--jp-mirror-editor-string-color',
+  '--jp-warn-color1',
+  '--jp-mirror-editor-builtin-color'
+];
+
+/** The colour of the step at a position in notebook order, as a CSS value. */
+export function stepColour(position: number): string {
+  return `var(${COLOURS[position % COLOURS.length]})`;
+}

@@ -1,0 +1,201 @@
+/** Commands about runs: start, follow, cancel, resume, compare, delete, and what is taken from a run into the notebook. */
+import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
+import { CodeCellModel, ICellModel } from '@jupyterlab/cells';
+import { PathExt } from '@jupyterlab/coreutils';
+import type { IDocumentManager } from '@jupyterlab/docmanager';
+import type { ICodeCell, INotebookContent } from '@jupyterlab/nbformat';
+import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
+
+import type { IServices } from '../context';
+import { CMD } from '../ids';
+import { jumpTo } from '../jump';
+import type { NotebookModel } from '../model';
+import type { IRunRequest } from '../types';
+import { add, TEXT } from './common';
+
+const RUN = { run: { ...TEXT, description: "The run's id" } };
+
+export function addRunCommands(services: IServices, docs: IDocumentManager): void {
+  const { api, commands, pipelines, runs, trans } = services;
+  const current = () => pipelines.current!;
+
+  /** Saves the notebook and starts a run of it, with the values and options of the forms. */
+  async function start(model: NotebookModel, selection: Partial<IRunRequest> = {}): Promise<void> {
+    if (model.errors > 0) {
+      void commands.execute(CMD.show);
+      throw new Error(
+        trans._n('The notebook has an error: correct it first.', 'The notebook has %1 errors: correct them first.', model.errors)
+      );
+    }
+    await model.panel.context.save();
+    const id = await api.start({ path: model.path, ...model.options, parameters: model.values, ...selection });
+    model.follow(id);
+    await model.refreshRuns();
+    await commands.execute(CMD.openRun, { run: id });
+  }
+
+  const stepOf = (model: NotebookModel | null, args: { step?: unknown }) => String(args.step || model?.activeStep || '');
+
+  add(services, CMD.run, { label: trans.__('Run as Pipeline'), execute: () => start(current()) });
+  const partly: [string, string, string, (step: string) => Partial<IRunRequest>][] = [
+    [CMD.runFrom, trans.__('Run from This Step'), trans.__('Run this step and all below it again'), step => ({ start: step })],
+    [CMD.runTo, trans.__('Run up to This Step'), trans.__('Run this step and what it needs'), step => ({ end: step })],
+    [CMD.runOnly, trans.__('Run Only This Step'), trans.__('Run this step on what the last run left'), step => ({ only: [step] })]
+  ];
+  for (const [id, label, caption, selection] of partly) {
+    add(services, id, {
+      label,
+      caption,
+      args: { step: { ...TEXT, description: 'By default that of the active cell' }, path: { ...TEXT, description: 'The notebook' } },
+      enabled: (model, args) => Boolean(args.path) || stepOf(model, args) !== '',
+      execute: async (args: { step?: string; path?: string }) => {
+        const model = args.path ? await opened(args.path) : current();
+        await start(model, selection(stepOf(model, args)));
+      }
+    });
+  }
+
+  /** The model of a notebook, which is opened if it isn't open. */
+  async function opened(path: string): Promise<NotebookModel> {
+    const panel = docs.openOrReveal(path) as NotebookPanel | undefined;
+    if (!panel) {
+      throw new Error(trans.__('There is no notebook %1 any more.', path));
+    }
+    await panel.context.ready;
+    await panel.revealed;
+    return pipelines.of(panel)!;
+  }
+
+  const always = () => true;
+  add(services, CMD.cancel, {
+    label: trans.__('Cancel Run'),
+    args: RUN,
+    enabled: (model, args) => Boolean(args.run) || (model?.run !== null && model?.run?.finished === false),
+    execute: async ({ run }: { run?: string }) => {
+      await api.cancel(run ?? current().run!.id);
+    }
+  });
+
+  add(services, CMD.resume, {
+    label: trans.__('Resume Run'),
+    caption: trans.__('Go on with a run that failed, was cancelled or was interrupted'),
+    args: RUN,
+    enabled: always,
+    execute: async ({ run }: { run?: string }) => {
+      const from = run ?? current()?.run?.id ?? '';
+      const path = (await api.run(from)).path;
+      const open = docs.findWidget(path) as NotebookPanel | undefined;
+      await open?.context.save();
+      const id = await api.resume(from);
+      const model = open && pipelines.of(open);
+      model?.follow(id);
+      await model?.refreshRuns();
+      await commands.execute(CMD.openRun, { run: id });
+    }
+  });
+
+  add(services, CMD.deleteRun, {
+    label: trans.__('Delete Run…'),
+    args: { ...RUN, sure: { type: 'boolean', description: "Don't ask" } },
+    enabled: (_, args) => Boolean(args.run),
+    execute: async ({ run, sure }: { run: string; sure?: boolean }) => {
+      if (!sure) {
+        const answer = await showDialog({
+          title: trans.__('Delete this run?'),
+          body: trans.__('%1: its log and its executed notebooks are deleted. Results that the cache holds are kept.', run),
+          buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Delete') })]
+        });
+        if (!answer.button.accept) {
+          return;
+        }
+      }
+      await api.delete(run);
+      runs.forget(run);
+      pipelines.forEach(model => {
+        if (model.run?.id === run) {
+          model.follow(null);
+        }
+      });
+      await pipelines.current?.refreshRuns();
+    }
+  });
+
+  add(services, CMD.outputsBack, {
+    label: trans.__('Put Outputs Back into the Notebook'),
+    args: RUN,
+    enabled: (model, args) => Boolean(args.run) || Boolean(model?.run),
+    execute: async ({ run }: { run?: string }) => {
+      const id = run ?? current().run!.id;
+      const model = await opened((await api.run(id)).path);
+      const { put, changed } = putOutputs(model, await api.notebook(id));
+      const text = trans._n('The outputs of %1 cell are in the notebook.', 'The outputs of %1 cells are in the notebook.', put);
+      const rest = trans._n(
+        'One cell has changed since the run and was left as it is.',
+        '%1 cells have changed since the run and were left as they are.',
+        changed
+      );
+      Notification.success(changed ? `${text} ${rest}` : text, { autoClose: 6_000 });
+    }
+  });
+
+  add(services, CMD.openStep, {
+    label: trans.__('Open Here'),
+    caption: trans.__('Open a kernel with the inputs of the step loaded, at the cell that failed'),
+    args: { ...RUN, step: TEXT },
+    enabled: (_, args) => Boolean(args.run && args.step),
+    execute: async ({ run, step }: { run: string; step: string }) => {
+      const found = await api.open(run, step);
+      const panel = docs.openOrReveal(found.path, 'default', { name: found.kernel.name }) as NotebookPanel | undefined;
+      if (!panel) {
+        throw new Error(trans.__('%1 could not be opened.', found.path));
+      }
+      await panel.context.ready;
+      await panel.revealed;
+      await panel.sessionContext.ready;
+      for (const index of found.run_first) {
+        panel.content.activeCellIndex = index;
+        await NotebookActions.run(panel.content, panel.sessionContext);
+      }
+      const cell = panel.content.widgets[found.cell];
+      await jumpTo(panel, cell?.model.id ?? '', found.line ?? 0);
+    }
+  });
+
+  add(services, CMD.openExecuted, {
+    label: trans.__('Open Executed Notebook'),
+    args: RUN,
+    enabled: (_, args) => Boolean(args.run),
+    execute: async ({ run }: { run: string }) => {
+      const [details, content] = await Promise.all([api.run(run), api.notebook(run)]);
+      const name = `${PathExt.basename(details.path, '.ipynb')}.${run}.ipynb`;
+      const path = PathExt.join(PathExt.dirname(details.path), name);
+      await docs.services.contents.save(path, { type: 'notebook', format: 'json', content });
+      docs.openOrReveal(path);
+    }
+  });
+}
+
+/** Writes a run's outputs to the cells of the open notebook whose code is the code that ran. */
+function putOutputs(model: NotebookModel, executed: INotebookContent): { put: number; changed: number } {
+  const cells = new Map<string, ICellModel>();
+  for (const widget of model.panel.content.widgets) {
+    cells.set(widget.model.id, widget.model);
+  }
+  let put = 0;
+  let changed = 0;
+  for (const cell of executed.cells as ICodeCell[]) {
+    const mine = cells.get(String(cell.id));
+    if (cell.cell_type !== 'code' || !(mine instanceof CodeCellModel) || (cell.outputs.length === 0 && !cell.execution_count)) {
+      continue;
+    }
+    const source = Array.isArray(cell.source) ? cell.source.join('') : cell.source;
+    if (mine.sharedModel.getSource() !== source) {
+      changed += 1;
+      continue;
+    }
+    mine.outputs.fromJSON(cell.outputs);
+    mine.executionCount = cell.execution_count;
+    put += 1;
+  }
+  return { put, changed };
+}

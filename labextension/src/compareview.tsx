@@ -1,0 +1,142 @@
+/** Runs side by side, in the main area: parameters, metrics, durations, code changes, outputs. */
+import { ReactWidget } from '@jupyterlab/ui-components';
+import { useEffect, useState } from 'react';
+
+import { IServices, Services, useServices } from './context';
+import { duration, mark, pipelineIcon, statusText } from './icons';
+import { CMD } from './ids';
+import type { IComparison, IRow } from './types';
+
+export class CompareView extends ReactWidget {
+  constructor(
+    readonly runs: string[],
+    private readonly _services: IServices
+  ) {
+    super();
+    this.addClass('mlops-CompareView');
+    this.title.icon = pipelineIcon;
+    this.title.label = _services.trans.__('Compare %1 runs', runs.length);
+  }
+
+  render(): JSX.Element {
+    return (
+      <Services.Provider value={this._services}>
+        <Comparison runs={this.runs} />
+      </Services.Provider>
+    );
+  }
+}
+
+function Comparison({ runs }: { runs: string[] }): JSX.Element {
+  const { api, commands, trans } = useServices();
+  const [found, setFound] = useState<IComparison | null>(null);
+  const [problem, setProblem] = useState('');
+  const [onlyChanges, setOnlyChanges] = useState(false);
+  useEffect(() => {
+    api.compare(runs).then(setFound, error => setProblem(String(error.message ?? error)));
+  }, [runs.join()]);
+  if (problem) {
+    return <p className="mlops-Problem mlops-mod-error">{problem}</p>;
+  }
+  if (!found) {
+    return <p className="mlops-Hint">{trans.__('Loading the runs…')}</p>;
+  }
+  const keep = (rows: IRow[]) => (onlyChanges ? rows.filter(row => !row.same) : rows);
+  const steps: IRow[] = found.steps.map(step => ({
+    name: step.name + (step.changed ? ` (${trans.__('code changed')})` : ''),
+    same: !step.changed && new Set(step.status).size < 2,
+    values: step.seconds.map((seconds, at) =>
+      step.status[at] === null
+        ? null
+        : `${mark(step.status[at]!)} ${statusText(step.status[at]!, trans)}${seconds ? ` ${duration(seconds, trans)}` : ''}`
+    )
+  }));
+  const outputs = found.steps.flatMap(step => (step.outputs ?? []).map(row => ({ ...row, name: `${step.name}: ${row.name}` })));
+  const tables: [string, IRow[]][] = [
+    [trans.__('Parameters'), keep(found.parameters)],
+    [trans.__('Metrics'), keep(found.metrics)],
+    [trans.__('Steps'), keep(steps)],
+    [trans.__('Outputs'), keep(outputs)]
+  ];
+  return (
+    <div className="mlops-Compare">
+      <h1>{trans.__('Compare runs')}</h1>
+      <label>
+        <input type="checkbox" checked={onlyChanges} onChange={event => setOnlyChanges(event.target.checked)} /> {trans.__('Only what differs')}
+      </label>
+      <div className="mlops-TableBox" tabIndex={0} role="group" aria-label={trans.__('Table of the runs')}>
+        <table className="mlops-Table mlops-mod-compare">
+          <thead>
+            <tr>
+              <td />
+              {found.runs.map(run => (
+                <th key={run.id} scope="col">
+                  <button type="button" className="mlops-Link" onClick={() => commands.execute(CMD.openRun, { run: run.id })}>
+                    {run.id}
+                  </button>
+                  <br />
+                  {mark(run.status)} {statusText(run.status, trans)}, {duration(run.seconds, trans)}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          {tables.map(([title, rows]) => (
+            <tbody key={title}>
+              <tr>
+                <th colSpan={found.runs.length + 1} scope="colgroup" className="mlops-Table-group">
+                  {title}
+                </th>
+              </tr>
+              {rows.length === 0 && (
+                <tr>
+                  <td colSpan={found.runs.length + 1}>{onlyChanges ? trans.__('No difference.') : trans.__('None.')}</td>
+                </tr>
+              )}
+              {rows.map((row, at) => (
+                <tr key={`${row.name}-${at}`} className={row.same ? '' : 'mlops-mod-differs'}>
+                  <th scope="row">
+                    {row.name}
+                    {!row.same && <span className="mlops-Chip mlops-mod-role">{trans.__('differs')}</span>}
+                  </th>
+                  {row.values.map((value, place) => (
+                    <td key={place}>{text(value)}</td>
+                  ))}
+                </tr>
+              ))}
+            </tbody>
+          ))}
+        </table>
+      </div>
+      <h2>{trans.__('Code')}</h2>
+      {found.code.length === 0 && <p className="mlops-Hint">{trans.__('The same code in all of them.')}</p>}
+      {found.code.map((each, at) => (
+        <section key={at}>
+          <h3>
+            {each.step ? trans.__('Step %1', each.step) : trans.__('Outside of the steps')}: {each.from} → {each.to}
+          </h3>
+          <pre className="mlops-Diff">
+            {each.diff.split('\n').map((line, number) => (
+              <span key={number} className={line.startsWith('+') ? 'mlops-mod-added' : line.startsWith('-') ? 'mlops-mod-removed' : ''}>
+                {line + '\n'}
+              </span>
+            ))}
+          </pre>
+        </section>
+      ))}
+    </div>
+  );
+}
+
+function text(value: unknown): string {
+  if (value === null || value === undefined) {
+    return '–';
+  }
+  if (typeof value === 'number') {
+    return String(Number(value.toPrecision(6)));
+  }
+  if (typeof value === 'object') {
+    const { preview, type } = value as { preview?: string; type?: string };
+    return preview ?? type ?? JSON.stringify(value);
+  }
+  return String(value);
+}

@@ -1,0 +1,175 @@
+/**
+ * The graph of steps: React Flow, placed by layout.ts. Used by the sidebar (the notebook as it is) and by the run view (the
+ * notebook as it was run). It is for the pointer; tree.tsx shows the same for the keyboard and for screen readers.
+ */
+import {
+  BaseEdge,
+  Controls,
+  Edge,
+  EdgeLabelRenderer,
+  EdgeProps,
+  getBezierPath,
+  Handle,
+  MarkerType,
+  Node,
+  NodeProps,
+  Position,
+  ReactFlow,
+  ReactFlowProvider,
+  useReactFlow
+} from '@xyflow/react';
+import { useEffect, useMemo, useRef, useState } from 'react';
+
+import { stepColour } from './colours';
+import { useServices } from './context';
+import { duration, mark, statusText } from './icons';
+import { edgeLabel, NODE_HEIGHT, NODE_WIDTH, place } from './layout';
+import type { IEdge } from './types';
+
+export interface IGraphStep {
+  name: string;
+  gate: boolean;
+  /** The number of its cells. */
+  cells: number;
+  issues?: number;
+  status?: string;
+  seconds?: number;
+}
+
+type StepNode = Node<IGraphStep & { position: number; current: boolean } & Record<string, unknown>>;
+type StepEdge = Edge<{ label: string; shown: boolean }>;
+
+export interface IGraphProps {
+  label: string;
+  steps: readonly IGraphStep[];
+  edges: readonly IEdge[];
+  selected: string;
+  onSelect: (step: string) => void;
+}
+
+function StepBox({ data }: NodeProps<StepNode>): JSX.Element {
+  const { trans } = useServices();
+  const cells = trans._n('%1 cell', '%1 cells', data.cells);
+  const time = data.seconds ? ` ${duration(data.seconds, trans)}` : '';
+  return (
+    <div
+      className={`mlops-Node mlops-mod-${data.status ?? 'idle'} ${data.gate ? 'mlops-mod-gate' : ''} ${data.current ? 'mlops-mod-selected' : ''}`}
+      style={{ width: NODE_WIDTH, height: NODE_HEIGHT, ['--mlops-step-color' as string]: stepColour(data.position) }}
+    >
+      <Handle type="target" position={Position.Top} isConnectable={false} />
+      <div className="mlops-Node-name" title={data.name}>
+        {data.name}
+        {data.issues ? <span className="mlops-Node-issue" title={trans._n('%1 problem', '%1 problems', data.issues)}> !</span> : null}
+      </div>
+      <div className="mlops-Node-detail">
+        {data.status ? `${mark(data.status)} ${statusText(data.status, trans)}${time}` : data.gate ? `${trans.__('gate')}, ${cells}` : cells}
+      </div>
+      <Handle type="source" position={Position.Bottom} isConnectable={false} />
+    </div>
+  );
+}
+
+function VariableEdge(props: EdgeProps<StepEdge>): JSX.Element {
+  const [hovered, setHovered] = useState(false);
+  const [path, x, y] = getBezierPath(props);
+  return (
+    <>
+      <g onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
+        <BaseEdge path={path} markerEnd={props.markerEnd} interactionWidth={18} className={hovered ? 'mlops-mod-hovered' : ''} />
+      </g>
+      {(hovered || props.data?.shown) && (
+        <EdgeLabelRenderer>
+          <div className="mlops-EdgeLabel" style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)` }}>
+            {props.data?.label}
+          </div>
+        </EdgeLabelRenderer>
+      )}
+    </>
+  );
+}
+
+const NODE_TYPES = { step: StepBox };
+const EDGE_TYPES = { variables: VariableEdge };
+
+function Flow(props: IGraphProps): JSX.Element {
+  const { trans } = useServices();
+  const { fitView } = useReactFlow();
+  const box = useRef<HTMLDivElement>(null);
+  // Where the steps stand depends on names and edges only: typing in a cell, or a status, moves nothing.
+  const shape = JSON.stringify([props.steps.map(step => step.name), props.edges.map(edge => [edge.source, edge.target])]);
+  const places = useMemo(() => place(props.steps.map(step => step.name), props.edges), [shape]);
+  const nodes = useMemo<StepNode[]>(
+    () =>
+      props.steps.map((step, position) => ({
+        id: step.name,
+        type: 'step',
+        position: places[position] ?? { x: 0, y: 0 },
+        width: NODE_WIDTH,
+        height: NODE_HEIGHT,
+        data: { ...step, position, current: step.name === props.selected },
+        ariaLabel: trans.__('Step %1', step.name),
+        draggable: false
+      })),
+    [props.steps, places, props.selected]
+  );
+  const edges = useMemo<StepEdge[]>(
+    () =>
+      props.edges.map(edge => ({
+        id: `${edge.source}→${edge.target}`,
+        source: edge.source,
+        target: edge.target,
+        type: 'variables',
+        focusable: false,
+        markerEnd: { type: MarkerType.ArrowClosed, color: 'var(--jp-ui-font-color2)' },
+        data: { label: edgeLabel(edge), shown: edge.source === props.selected || edge.target === props.selected }
+      })),
+    [props.edges, props.selected]
+  );
+  const fit = () => void fitView({ padding: 0.08, maxZoom: 1, minZoom: 0.1 });
+  useEffect(() => {
+    const soon = setTimeout(fit, 30);
+    return () => clearTimeout(soon);
+  }, [shape]);
+  useEffect(() => {
+    const observer = new ResizeObserver(() => fit());
+    observer.observe(box.current!);
+    return () => observer.disconnect();
+  }, []);
+  return (
+    <div className="mlops-Graph" ref={box} role="group" aria-label={props.label}>
+      <ReactFlow
+        nodes={nodes}
+        edges={edges}
+        nodeTypes={NODE_TYPES}
+        edgeTypes={EDGE_TYPES}
+        minZoom={0.1}
+        maxZoom={2}
+        nodesDraggable={false}
+        nodesConnectable={false}
+        nodesFocusable={false}
+        edgesFocusable={false}
+        onlyRenderVisibleElements={nodes.length > 100}
+        zoomOnDoubleClick={false}
+        deleteKeyCode={null}
+        onNodeClick={(_, node) => props.onSelect(node.id)}
+        proOptions={{ hideAttribution: true }}
+        ariaLabelConfig={{
+          'controls.zoomIn.ariaLabel': trans.__('Zoom in'),
+          'controls.zoomOut.ariaLabel': trans.__('Zoom out'),
+          'controls.fitView.ariaLabel': trans.__('Fit the graph into view'),
+          'controls.ariaLabel': trans.__('Zoom')
+        }}
+      >
+        <Controls showInteractive={false} orientation="horizontal" position="bottom-right" />
+      </ReactFlow>
+    </div>
+  );
+}
+
+export function StepGraph(props: IGraphProps): JSX.Element {
+  return (
+    <ReactFlowProvider>
+      <Flow {...props} />
+    </ReactFlowProvider>
+  );
+}

@@ -1,0 +1,28 @@
+/** The ids of all commands. */
+export const CMD = {
+  show: 'mlops-lab:show-sidebar',
+  setRole: 'mlops-lab:set-role',
+  newStep: 'mlops-lab:tag-new-step',
+  joinAbove: 'mlops-lab:join-step-above',
+  skip: 'mlops-lab:skip-cell',
+  clear: 'mlops-lab:clear-role',
+  gate: 'mlops-lab:toggle-gate',
+  rename: 'mlops-lab:rename-step',
+  goToStep: 'mlops-lab:go-to-step',
+  nextProblem: 'mlops-lab:next-diagnostic',
+  fix: 'mlops-lab:apply-fix',
+  undo: 'mlops-lab:undo',
+  suggest: 'mlops-lab:suggest-steps',
+  run: 'mlops-lab:run',
+  runFrom: 'mlops-lab:run-from-step',
+  runTo: 'mlops-lab:run-to-step',
+  runOnly: 'mlops-lab:run-only-step',
+  openRun: 'mlops-lab:open-run',
+  cancel: 'mlops-lab:cancel-run',
+  resume: 'mlops-lab:resume-run',
+  deleteRun: 'mlops-lab:delete-run',
+  compare: 'mlops-lab:compare-runs',
+  outputsBack: 'mlops-lab:put-outputs-back',
+  openStep: 'mlops-lab:open-step-here',
+  openExecuted: 'mlops-lab:open-executed-notebook'
+} as const;

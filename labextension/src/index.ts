@@ -1,0 +1,177 @@
+/** The extension's plugin: it makes the services, and wires them to JupyterLab. What it does is in the modules it imports. */
+import {
+  ILabShell,
+  ILayoutRestorer,
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin
+} from '@jupyterlab/application';
+import { ICommandPalette, IToolbarWidgetRegistry, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import type { Cell } from '@jupyterlab/cells';
+import { IDocumentManager } from '@jupyterlab/docmanager';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStateDB } from '@jupyterlab/statedb';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { Api } from './api';
+import { cellMenuButton } from './cellmenu';
+import { CellDecorator, IDecorations } from './cells';
+import { add, TEXT } from './commands/common';
+import { addRunCommands } from './commands/running';
+import { addTaggingCommands } from './commands/tagging';
+import { CompareView } from './compareview';
+import type { IServices } from './context';
+import { CMD } from './ids';
+import { Pipelines } from './pipelines';
+import { RunStore } from './runs';
+import { RunView } from './runview';
+import { Sidebar } from './sidebar';
+import { IPipelines, PLUGIN_ID } from './tokens';
+
+export { IPipelines } from './tokens';
+
+const plugin: JupyterFrontEndPlugin<IPipelines> = {
+  id: PLUGIN_ID,
+  description: 'Shows the notebook as a pipeline, runs it, and shows its runs.',
+  autoStart: true,
+  provides: IPipelines,
+  requires: [INotebookTracker, IRenderMimeRegistry, IDocumentManager],
+  optional: [
+    ITranslator,
+    ISettingRegistry,
+    IStateDB,
+    ICommandPalette,
+    ILayoutRestorer,
+    ILabShell,
+    IToolbarWidgetRegistry
+  ],
+  activate: (
+    app: JupyterFrontEnd,
+    notebooks: INotebookTracker,
+    rendermime: IRenderMimeRegistry,
+    docs: IDocumentManager,
+    translator: ITranslator | null,
+    settings: ISettingRegistry | null,
+    state: IStateDB | null,
+    palette: ICommandPalette | null,
+    restorer: ILayoutRestorer | null,
+    labShell: ILabShell | null,
+    toolbars: IToolbarWidgetRegistry | null
+  ): IPipelines => {
+    const trans = (translator ?? nullTranslator).load('mlops_lab');
+    const api = new Api(app.serviceManager.serverSettings);
+    const runs = new RunStore(api);
+    const pipelines = new Pipelines(notebooks, api, runs, state);
+    const services: IServices = { api, commands: app.commands, pipelines, rendermime, runs, state, trans };
+
+    const sidebar = new Sidebar(services);
+    app.shell.add(sidebar, 'left', { rank: 700, type: 'MLOps Lab' });
+    restorer?.add(sidebar, sidebar.id);
+    addTaggingCommands(services);
+    addRunCommands(services, docs);
+    addViews(app, services, restorer);
+    add(services, CMD.show, {
+      label: trans.__('Show the Pipeline'),
+      caption: trans.__('Show the sidebar with the notebook as a pipeline'),
+      enabled: () => true,
+      execute: () => app.shell.activateById(sidebar.id)
+    });
+
+    let decorations: IDecorations = { rail: true, chips: true, status: true };
+    const decorators = new Set<CellDecorator>();
+    pipelines.added.connect((_, model) => {
+      const decorator = new CellDecorator(model, trans, decorations, step => {
+        void app.commands.execute(CMD.goToStep, { step });
+        void app.commands.execute(CMD.show);
+      });
+      decorators.add(decorator);
+      model.panel.disposed.connect(() => decorators.delete(decorator));
+    });
+    toolbars?.addFactory<Cell>('Cell', 'mlops-lab-role', cell => cellMenuButton(services, cell));
+
+    const restore = settings?.load(PLUGIN_ID).then(
+      loaded => {
+        const apply = () => {
+          const get = (key: string) => loaded.get(key).composite as any;
+          decorations = { rail: get('rail'), chips: get('chips'), status: get('status') };
+          decorators.forEach(each => (each.options = decorations));
+          pipelines.delay = get('delay');
+        };
+        loaded.changed.connect(apply);
+        apply();
+      },
+      reason => console.error('The settings of MLOps Lab could not be loaded.', reason)
+    );
+    void restore;
+
+    const category = trans.__('MLOps Lab');
+    const inPalette = Object.values(CMD).filter(id => !NOT_IN_PALETTE.includes(id));
+    inPalette.forEach(command => palette?.addItem({ command, category }));
+    // What can be done depends on the cell, the analysis and the run: menus and the palette ask again.
+    const refresh = () => inPalette.forEach(id => app.commands.notifyCommandChanged(id));
+    pipelines.currentChanged.connect((_, model) => {
+      model?.changed.connect(refresh);
+      refresh();
+    });
+    labShell?.layoutModified.connect(() => sidebar.isVisible && sidebar.update());
+    return pipelines;
+  }
+};
+
+/** Commands that make no sense without arguments. */
+const NOT_IN_PALETTE: string[] = [
+  CMD.setRole,
+  CMD.goToStep,
+  CMD.openRun,
+  CMD.deleteRun,
+  CMD.compare,
+  CMD.openStep,
+  CMD.openExecuted
+];
+
+/** The views in the main area, which come back when the page is loaded again. */
+function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRestorer | null): void {
+  const { trans, runs } = services;
+  const runViews = new WidgetTracker<MainAreaWidget<RunView>>({ namespace: 'mlops-lab-runs' });
+  const compareViews = new WidgetTracker<MainAreaWidget<CompareView>>({ namespace: 'mlops-lab-compare' });
+  add(services, CMD.openRun, {
+    label: trans.__('Open Run'),
+    args: { run: { ...TEXT, description: "The run's id" } },
+    enabled: (_, args) => Boolean(args.run),
+    execute: ({ run }: { run: string }) => {
+      let view = runViews.find(each => each.content.run.id === run);
+      if (!view) {
+        view = new MainAreaWidget({ content: new RunView(runs.get(run), services) });
+        view.id = `mlops-lab-run-${run}`;
+        void runViews.add(view);
+        app.shell.add(view, 'main', { mode: 'split-right', type: 'MLOps Lab run' });
+      }
+      app.shell.activateById(view.id);
+    }
+  });
+  add(services, CMD.compare, {
+    label: trans.__('Compare Runs'),
+    args: { runs: { type: 'array', items: { type: 'string' } } },
+    enabled: (_, args) => Array.isArray(args.runs) && args.runs.length > 1,
+    execute: ({ runs: ids }: { runs: string[] }) => {
+      const id = `mlops-lab-compare-${ids.join('-')}`;
+      let view = compareViews.find(each => each.id === id);
+      if (!view) {
+        view = new MainAreaWidget({ content: new CompareView(ids, services) });
+        view.id = id;
+        void compareViews.add(view);
+        app.shell.add(view, 'main', { type: 'MLOps Lab comparison' });
+      }
+      app.shell.activateById(id);
+    }
+  });
+  void restorer?.restore(runViews, { command: CMD.openRun, args: view => ({ run: view.content.run.id }), name: view => view.content.run.id });
+  void restorer?.restore(compareViews, {
+    command: CMD.compare,
+    args: view => ({ runs: view.content.runs }),
+    name: view => view.content.runs.join('-')
+  });
+}
+
+export default plugin;

@@ -1,0 +1,317 @@
+/**
+ * What the extension knows of one open notebook: its analysis, which follows the typing; the suggestion that is being looked
+ * at; the values of its parameters and the options for its next run; the run whose status its cells show. Data comes from the
+ * notebook's shared model and from api.ts, and goes by the signal `changed` to the sidebar and the cells, which never fetch.
+ */
+import type { NotebookPanel } from '@jupyterlab/notebook';
+import type { IStateDB } from '@jupyterlab/statedb';
+import type { IDisposable } from '@lumino/disposable';
+import { Debouncer } from '@lumino/polling';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import type { Api, INotebookBody } from './api';
+import { History, tagsOf } from './edits';
+import type { RunModel } from './runmodel';
+import type { RunStore } from './runs';
+import type { IAnalysis, IRunSummary, ISuggestion } from './types';
+
+/** How a run is to be started; kept with the notebook's other state between sessions. */
+export interface IOptions {
+  target: string;
+  cache: boolean;
+  workers: number;
+  experiment: string;
+  fail_fast: boolean;
+  tracking: boolean;
+}
+
+export const DEFAULT_OPTIONS: IOptions = {
+  target: 'local',
+  cache: true,
+  workers: 0,
+  experiment: '',
+  fail_fast: false,
+  tracking: true
+};
+
+/** What a `changed` signal is about, so that views can leave out what does not concern them. */
+export type Topic = 'analysis' | 'selection' | 'suggestion' | 'values' | 'run' | 'runs' | 'history';
+
+export class NotebookModel implements IDisposable {
+  constructor(
+    readonly panel: NotebookPanel,
+    private readonly _api: Api,
+    private readonly _runs: RunStore,
+    private readonly _state: IStateDB | null,
+    delay: number
+  ) {
+    this.history = new History(panel.content.model!);
+    this.history.changed.connect(this._onHistory, this);
+    this._debouncer = new Debouncer(() => this._analyse(), delay);
+    panel.context.model.contentChanged.connect(this.refresh, this);
+    panel.context.pathChanged.connect(this._onPathChanged, this);
+    panel.content.activeCellChanged.connect(this._onActiveCell, this);
+    panel.disposed.connect(this.dispose, this);
+    void this._restore();
+    void this._analyse();
+    void this.refreshRuns();
+  }
+
+  readonly history: History;
+  analysis: IAnalysis | null = null;
+  /** Why there is no analysis, in a sentence; '' if there is one. */
+  problem = '';
+  suggestion: ISuggestion | null = null;
+  /** The values that the user has given to parameters, where they are not the default. */
+  values: Record<string, unknown> = {};
+  options: IOptions = { ...DEFAULT_OPTIONS };
+  /** The run that the cells and the graph show. */
+  run: RunModel | null = null;
+  runs: IRunSummary[] = [];
+
+  get changed(): ISignal<this, Topic> {
+    return this._changed;
+  }
+
+  get path(): string {
+    return this.panel.context.localPath;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** The analysis to show: that of the suggestion while one is looked at. */
+  get shown(): IAnalysis | null {
+    return this.suggestion?.analysis ?? this.analysis;
+  }
+
+  get activeCellId(): string {
+    return this.panel.content.activeCell?.model.id ?? '';
+  }
+
+  /** The step of the active cell, or ''. */
+  get activeStep(): string {
+    return this.analysis?.cells[this.activeCellId]?.step ?? '';
+  }
+
+  get errors(): number {
+    return this.analysis?.diagnostics.filter(each => each.severity === 'error').length ?? 0;
+  }
+
+  set delay(milliseconds: number) {
+    this._debouncer.dispose();
+    this._debouncer = new Debouncer(() => this._analyse(), milliseconds);
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    this._debouncer.dispose();
+    this._request?.abort();
+    this._showRun(null);
+    Signal.clearData(this);
+  }
+
+  /** Analyses the cells soon; calls that come close together make one analysis. */
+  refresh(): void {
+    if (!this._isDisposed) {
+      void this._debouncer.invoke().catch(() => undefined);
+    }
+  }
+
+  /** The cells as the server wants them: without outputs. */
+  body(): INotebookBody {
+    const shared = this.panel.content.model!.sharedModel;
+    const metadata: Record<string, unknown> = {};
+    for (const key of ['mlops_lab', 'kernelspec', 'language_info']) {
+      const value = shared.getMetadata(key);
+      if (value !== undefined) {
+        metadata[key] = value;
+      }
+    }
+    const cells = shared.cells.map(cell => ({
+      id: cell.id,
+      cell_type: String(cell.cell_type),
+      source: cell.getSource(),
+      tags: tagsOf(cell.getMetadata())
+    }));
+    return { path: this.path, cells, metadata };
+  }
+
+  /** Asks for a suggestion and shows it as a preview. */
+  async suggest(): Promise<ISuggestion> {
+    const suggestion = await this._api.suggest(this.body());
+    if (Object.keys(suggestion.tags).length > 0) {
+      this.suggestion = suggestion;
+      this._changed.emit('suggestion');
+    }
+    return suggestion;
+  }
+
+  /** Other tags for one cell of the suggestion. */
+  editSuggestion(cell: string, tags: string[]): void {
+    if (this.suggestion) {
+      const others = Object.entries(this.suggestion.tags).filter(([id]) => id !== cell);
+      const all = tags.length ? [...others, [cell, tags] as const] : others;
+      this.suggestion = { ...this.suggestion, tags: Object.fromEntries(all) };
+      this._changed.emit('suggestion');
+      void this._analyseSuggestion();
+    }
+  }
+
+  /** Puts the suggestion's tags on the cells, or forgets it. */
+  endSuggestion(accept: boolean, title: string): void {
+    const suggestion = this.suggestion;
+    this.suggestion = null;
+    if (accept && suggestion) {
+      const present = new Map(this.body().cells.map(cell => [cell.id, cell.tags]));
+      this.history.do(
+        title,
+        Object.entries(suggestion.tags).map(([cell, tags]) => ({
+          kind: 'set_tags' as const,
+          cell,
+          tags: [...new Set([...(present.get(cell) ?? []), ...tags])]
+        }))
+      );
+    }
+    this._changed.emit('suggestion');
+  }
+
+  /** Gives a parameter a value for the next runs; undefined gives it its default again. */
+  setValue(name: string, value: unknown): void {
+    const { [name]: _, ...rest } = this.values;
+    this.values = value === undefined ? rest : { ...rest, [name]: value };
+    this._save();
+  }
+
+  setOptions(options: Partial<IOptions>): void {
+    this.options = { ...this.options, ...options };
+    this._save();
+  }
+
+  /** Shows a run on the cells and in the graph; null shows none. */
+  follow(id: string | null): void {
+    this._showRun(id === null ? null : this._runs.get(id));
+  }
+
+  /** Asks the server for the notebook's runs; a run in progress, whoever started it, is shown on the cells. */
+  async refreshRuns(): Promise<void> {
+    let runs: IRunSummary[];
+    try {
+      runs = await this._api.runs({ path: this.path });
+    } catch {
+      return; // the analysis says what is wrong with the server
+    }
+    if (this._isDisposed) {
+      return;
+    }
+    const before = JSON.stringify(this.runs);
+    this.runs = runs;
+    const running = runs.find(each => each.status === 'running');
+    if (running && this.run?.id !== running.id) {
+      this.follow(running.id);
+    }
+    if (JSON.stringify(runs) !== before) {
+      this._changed.emit('runs');
+    }
+  }
+
+  private _showRun(run: RunModel | null): void {
+    this.run?.changed.disconnect(this._onRun, this);
+    this.run = run;
+    run?.changed.connect(this._onRun, this);
+    if (!this._isDisposed) {
+      this._changed.emit('run');
+    }
+  }
+
+  private _onRun(): void {
+    this._changed.emit('run');
+    if (this.run?.finished && this._finishedRun !== this.run.id) {
+      this._finishedRun = this.run.id;
+      void this.refreshRuns();
+    }
+  }
+
+  private _onHistory(): void {
+    this._changed.emit('history');
+  }
+
+  private _onActiveCell(): void {
+    this._changed.emit('selection');
+  }
+
+  private _onPathChanged(): void {
+    this.refresh();
+    void this.refreshRuns();
+  }
+
+  private async _analyse(): Promise<void> {
+    if (this._isDisposed || !this.panel.content.model) {
+      return;
+    }
+    const body = this.body();
+    const question = JSON.stringify(body);
+    if (question === this._question && !this.problem) {
+      return; // only outputs or the selection have changed
+    }
+    this._question = question;
+    this._request?.abort();
+    const request = (this._request = new AbortController());
+    try {
+      const analysis = await this._api.analyse(body, request.signal);
+      if (request.signal.aborted) {
+        return;
+      }
+      this.analysis = analysis;
+      this.problem = '';
+    } catch (error) {
+      if (request.signal.aborted) {
+        return;
+      }
+      this.problem = error instanceof Error ? error.message : String(error);
+    }
+    if (!this._isDisposed) {
+      this._changed.emit('analysis');
+    }
+  }
+
+  private async _analyseSuggestion(): Promise<void> {
+    const suggestion = this.suggestion!;
+    const body = this.body();
+    const cells = body.cells.map(cell => ({ ...cell, tags: [...cell.tags, ...(suggestion.tags[cell.id] ?? [])] }));
+    const analysis = await this._api.analyse({ ...body, cells }).catch(() => undefined);
+    if (this.suggestion === suggestion && analysis) {
+      this.suggestion = { ...suggestion, analysis };
+      this._changed.emit('suggestion');
+    }
+  }
+
+  private get _stateKey(): string {
+    return `mlops-lab:notebook:${this.path}`;
+  }
+
+  private _save(): void {
+    this._changed.emit('values');
+    void this._state?.save(this._stateKey, { values: this.values as any, options: this.options as any });
+  }
+
+  private async _restore(): Promise<void> {
+    const saved = (await this._state?.fetch(this._stateKey)) as { values?: any; options?: any } | undefined;
+    if (saved && !this._isDisposed) {
+      this.values = saved.values ?? {};
+      this.options = { ...DEFAULT_OPTIONS, ...(saved.options ?? {}) };
+      this._changed.emit('values');
+    }
+  }
+
+  private _changed = new Signal<this, Topic>(this);
+  private _debouncer: Debouncer;
+  private _request: AbortController | null = null;
+  private _question = '';
+  private _finishedRun = '';
+  private _isDisposed = false;
+}

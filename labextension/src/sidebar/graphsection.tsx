@@ -1,0 +1,39 @@
+/** The live graph of the notebook's steps, and the same as a tree. */
+import { useServices } from '../context';
+import { StepGraph } from '../graph';
+import { CMD } from '../ids';
+import type { NotebookModel } from '../model';
+import { StepTree } from '../tree';
+import { Section } from './section';
+
+export function GraphSection({ model }: { model: NotebookModel }): JSX.Element | null {
+  const { commands, trans } = useServices();
+  const analysis = model.shown;
+  if (!analysis) {
+    return null;
+  }
+  const issues = (cells: string[]) => analysis.diagnostics.filter(each => each.cell && cells.includes(each.cell)).length;
+  const picture = model.suggestion ? undefined : model.run?.picture;
+  const steps = analysis.steps.map(step => ({
+    name: step.name,
+    gate: step.gate,
+    cells: step.cells.length,
+    issues: issues(step.cells),
+    status: picture?.steps[step.name]?.status,
+    seconds: picture?.steps[step.name]?.seconds
+  }));
+  const select = (step: string) => void commands.execute(CMD.goToStep, { step });
+  const shared = { steps, edges: analysis.edges, selected: model.activeStep, onSelect: select };
+  return (
+    <Section name="graph" title={model.suggestion ? trans.__('Suggested steps') : trans.__('Steps')} badge={String(steps.length)}>
+      {steps.length > 0 ? (
+        <>
+          <StepGraph label={trans.__('Graph of steps')} {...shared} />
+          <StepTree label={trans.__('Steps')} {...shared} />
+        </>
+      ) : (
+        <p className="mlops-Hint">{trans.__('There is no code yet.')}</p>
+      )}
+    </Section>
+  );
+}

@@ -1,0 +1,89 @@
+/** The sidebar: the sections for the notebook that the user looks at. It draws only while it is visible. */
+import { ReactWidget } from '@jupyterlab/ui-components';
+import type { Message } from '@lumino/messaging';
+import { useEffect, useReducer } from 'react';
+
+import { IServices, Services, useServices } from '../context';
+import { pipelineIcon } from '../icons';
+import { CMD } from '../ids';
+import { DiagnosticsSection } from './diagnostics';
+import { GraphSection } from './graphsection';
+import { ParametersSection } from './parameters';
+import { RunsSection } from './runlist';
+import { RunSection } from './runsection';
+import { StepSection } from './stepform';
+import { SuggestionSection } from './suggestion';
+
+export class Sidebar extends ReactWidget {
+  constructor(private readonly _services: IServices) {
+    super();
+    this.id = 'mlops-lab-sidebar';
+    this.title.icon = pipelineIcon;
+    this.title.caption = _services.trans.__('MLOps Lab: the notebook as a pipeline');
+    this.addClass('mlops-Sidebar');
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', _services.trans.__('Pipeline'));
+  }
+
+  protected onAfterShow(message: Message): void {
+    super.onAfterShow(message);
+    this.update();
+  }
+
+  protected onBeforeHide(message: Message): void {
+    super.onBeforeHide(message);
+    this.update();
+  }
+
+  render(): JSX.Element {
+    return (
+      <Services.Provider value={this._services}>
+        <Panel isVisible={() => this.isVisible} />
+      </Services.Provider>
+    );
+  }
+}
+
+function Panel({ isVisible }: { isVisible: () => boolean }): JSX.Element {
+  const { commands, pipelines, trans } = useServices();
+  const [, redraw] = useReducer((count: number) => count + 1, 0);
+  const model = pipelines.current;
+  useEffect(() => {
+    const slot = () => isVisible() && redraw();
+    pipelines.currentChanged.connect(slot);
+    model?.changed.connect(slot);
+    return () => {
+      pipelines.currentChanged.disconnect(slot);
+      model?.changed.disconnect(slot);
+    };
+  }, [model]);
+  if (!model) {
+    return <p className="mlops-Hint">{trans.__('Open a notebook to see it as a pipeline.')}</p>;
+  }
+  const untagged = model.analysis?.steps.every(step => step.implicit) ?? false;
+  return (
+    <div className="mlops-Panel" key={model.path}>
+      <header className="mlops-Panel-head">
+        <h1>{model.shown?.name ?? model.path}</h1>
+        {untagged && !model.suggestion && (
+          <button type="button" className="mlops-Button" onClick={() => commands.execute(CMD.suggest)}>
+            {trans.__('Suggest steps')}
+          </button>
+        )}
+      </header>
+      {model.problem && (
+        <p className="mlops-Problem mlops-mod-error" role="alert">
+          {model.problem}
+        </p>
+      )}
+      {!model.analysis && !model.problem && <p className="mlops-Hint">{trans.__('Reading the notebook…')}</p>}
+      <SuggestionSection model={model} />
+      <GraphSection model={model} />
+      <DiagnosticsSection model={model} />
+      <StepSection model={model} />
+      <ParametersSection model={model} />
+      <RunSection model={model} />
+      <RunsSection model={model} />
+    </div>
+  );
+}

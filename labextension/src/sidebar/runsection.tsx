@@ -1,0 +1,96 @@
+/** The run button, where to run, and how. */
+import { useEffect, useState } from 'react';
+
+import { useServices } from '../context';
+import { progress } from '../fold';
+import { mark, statusText } from '../icons';
+import { CMD } from '../ids';
+import type { NotebookModel } from '../model';
+import type { ITarget } from '../types';
+import { CheckField, SelectField, TextField } from './field';
+import { Section } from './section';
+
+export function RunSection({ model }: { model: NotebookModel }): JSX.Element | null {
+  const { api, commands, trans } = useServices();
+  const [targets, setTargets] = useState<ITarget[]>([]);
+  useEffect(() => {
+    void api.targets().then(setTargets, () => undefined);
+  }, []);
+  if (model.suggestion) {
+    return null;
+  }
+  const { options, run } = model;
+  const running = run !== null && !run.finished;
+  const errors = model.errors;
+  const blocked = errors > 0 ? trans._n('Correct the error above first.', 'Correct the %1 errors above first.', errors) : '';
+  const choices = targets.length ? targets : [{ name: 'local', label: trans.__('This machine'), available: true, kind: 'local' }];
+  return (
+    <Section name="run" title={trans.__('Run')}>
+      <SelectField
+        label={trans.__('Where')}
+        value={options.target}
+        choices={choices.map(each => ({
+          value: each.name,
+          label: each.available ? each.label : `${each.label} (${each.message ?? trans.__('not available')})`,
+          disabled: !each.available
+        }))}
+        onValue={target => model.setOptions({ target })}
+      />
+      <div className="mlops-Row">
+        <button
+          type="button"
+          className="mlops-Button mlops-mod-primary"
+          disabled={running || errors > 0 || !model.analysis?.steps.length}
+          onClick={() => commands.execute(CMD.run)}
+        >
+          ▶ {trans.__('Run as pipeline')}
+        </button>
+        {running && (
+          <button type="button" className="mlops-Button" onClick={() => commands.execute(CMD.cancel, { run: run.id })}>
+            ■ {trans.__('Cancel')}
+          </button>
+        )}
+      </div>
+      {blocked && <p className="mlops-Hint">{blocked}</p>}
+      {run && (
+        <div className="mlops-Row" role="status">
+          <button type="button" className="mlops-Link" onClick={() => commands.execute(CMD.openRun, { run: run.id })}>
+            {mark(run.picture.status)} {statusText(run.picture.status, trans)}, {Math.round(progress(run.picture) * 100)} %
+          </button>
+          <button type="button" className="mlops-Link" onClick={() => model.follow(null)} title={trans.__('Take the status of the run off the cells')}>
+            {trans.__('Clear status')}
+          </button>
+        </div>
+      )}
+      <details className="mlops-Details">
+        <summary>{trans.__('Options')}</summary>
+        <CheckField
+          label={trans.__('Take unchanged steps from the cache')}
+          value={options.cache}
+          onValue={cache => model.setOptions({ cache })}
+        />
+        <CheckField
+          label={trans.__('Stop everything when a step fails')}
+          value={options.fail_fast}
+          onValue={fail_fast => model.setOptions({ fail_fast })}
+        />
+        <CheckField label={trans.__('Track with MLflow')} value={options.tracking} onValue={tracking => model.setOptions({ tracking })} />
+        <TextField
+          label={trans.__('Steps at once')}
+          text={options.workers ? String(options.workers) : ''}
+          placeholder={trans.__('one a core')}
+          numeric
+          read={text => (/^\d{0,3}$/.test(text.trim()) ? { value: Number(text || 0) } : { problem: trans.__('A whole number.') })}
+          onValue={value => model.setOptions({ workers: Number(value) })}
+        />
+        <TextField
+          label={trans.__('MLflow experiment')}
+          text={options.experiment}
+          placeholder={model.analysis?.name}
+          read={text => ({ value: text.trim() })}
+          onValue={value => model.setOptions({ experiment: String(value) })}
+        />
+      </details>
+    </Section>
+  );
+}
