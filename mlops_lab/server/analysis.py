@@ -66,21 +66,22 @@ def analyse(notebook: Notebook, costs: Mapping[str, float] | None = None) -> dic
     """The notebook as a pipeline, as docs/openapi.yaml describes it; `costs` are the seconds that steps last took."""
     began = time.perf_counter()
     plan = make_plan(build(notebook))
+    made = frozenset().union(*(s.writes for s in plan.steps), (p.name for p in plan.pipeline.parameters))
+    owners = {number: step for step in plan.steps for number in step.step.numbers}
     model = {
         "name": plan.pipeline.name,
         "description": notebook.settings.description,
-        "steps": [_step(plan, step, costs or {}) for step in plan.steps],
+        "steps": [_step(step, made, costs or {}) for step in plan.steps],
         "edges": [edge_model(edge) for edge in plan.edges],
         "parameters": [_parameter(notebook, parameter) for parameter in plan.pipeline.parameters],
         "diagnostics": [diagnostic_model(plan, each) for each in check(plan)],
-        "cells": {cell.id: _cell(plan, cell) for cell in notebook.cells},
+        "cells": {cell.id: _cell(cell, owners.get(cell.number)) for cell in notebook.cells},
     }
     return model | {"milliseconds": round((time.perf_counter() - began) * 1000, 1)}
 
 
-def _step(plan: Plan, planned: StepPlan, costs: Mapping[str, float]) -> dict[str, Any]:
+def _step(planned: StepPlan, made: frozenset[str], costs: Mapping[str, float]) -> dict[str, Any]:
     step = planned.step
-    made = frozenset().union(*(s.writes for s in plan.steps), (p.name for p in plan.pipeline.parameters))
     return {
         "name": step.name,
         "group": step.group,
@@ -179,8 +180,7 @@ def _units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
-def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
-    owner = next((step for step in plan.steps if cell in step.step.cells), None)
+def _cell(cell: Cell, owner: StepPlan | None) -> dict[str, Any]:
     begins = cell.has(Role.STEP)
     if not cell.in_pipeline:
         role = "skip" if cell.has(Role.SKIP) else "outside"

@@ -33,7 +33,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 
 
 @dataclass
-class Tail:
+class RawTail:
     """A place in a log; `lines` goes on from it."""
 
     path: Path
@@ -68,7 +68,7 @@ def head(line: bytes) -> tuple[str, int] | None:
 def raw_events(path: Path, after: int, limit: int) -> tuple[list[msgspec.Raw], int, bool]:
     """Up to `limit` events numbered above `after`, the number of the last of them, and whether more follow."""
     found: list[msgspec.Raw] = []
-    last, tail, size = after, Tail(path), 0
+    last, tail, size = after, RawTail(path), 0
     while lines := tail.lines():
         for line in lines:
             known = head(line)
@@ -85,7 +85,7 @@ def raw_events(path: Path, after: int, limit: int) -> tuple[list[msgspec.Raw], i
 class Followed:
     """A run's fold, as far as its log was read."""
 
-    tail: Tail
+    tail: RawTail
     state: runstate.RunState = field(default_factory=runstate.RunState)
     options: dict[str, Any] = field(default_factory=dict)
     last: int = 0
@@ -122,7 +122,7 @@ class Logs:
     def follow(self, run: RunFolder) -> Followed:
         """The run's fold, up to now. Hold its `lock` while reading it."""
         with self._lock:
-            found = self._followed.setdefault(run.log, Followed(Tail(run.log)))
+            found = self._followed.setdefault(run.log, Followed(RawTail(run.log)))
             self._followed.move_to_end(run.log)
             while len(self._followed) > _REMEMBERED:
                 self._followed.popitem(last=False)

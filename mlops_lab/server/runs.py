@@ -19,7 +19,7 @@ from mlops_lab.runs import RunFolder
 from mlops_lab.runstate import RunState, StepState
 from mlops_lab.server.analysis import edge_model
 from mlops_lab.server.errors import NotFound
-from mlops_lab.server.follow import Followed, Logs, Tail, head, raw_events
+from mlops_lab.server.follow import Followed, Logs, RawTail, head, raw_events
 from mlops_lab.server.places import Places
 from mlops_lab.server.requests import RunRequest
 
@@ -209,7 +209,7 @@ class OpenLog:
     after: int
 
     def __post_init__(self) -> None:
-        self.tail = Tail(self.run.log)
+        self.tail = RawTail(self.run.log)
 
     def is_active(self) -> bool:
         """True while its process lives."""
