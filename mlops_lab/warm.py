@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ def _imports(notebook: Notebook, beside: Collection[str]) -> list[str]:
     return found
 
 
+def runtime_environment() -> dict[str, str]:
+    """Where a kernel finds the step runtime, and cloudpickle if its own environment has none (`runtime/boot.py`)."""
+    cloudpickle = find_spec("cloudpickle")
+    assert cloudpickle is not None and cloudpickle.origin is not None
+    return {
+        "MLOPS_LAB_RUNTIME": str(_PROGRAM.parent),
+        "MLOPS_LAB_CLOUDPICKLE": str(Path(cloudpickle.origin).parent.parent),
+    }
+
+
 class WarmParent:
     """A warm parent for one interpreter and one notebook; started in the background, stopped with `close`."""
 
@@ -111,7 +122,7 @@ class WarmParent:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")},
+                env={**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"), **runtime_environment()},
                 cwd=self._place,
                 start_new_session=True,
             )

@@ -6,12 +6,13 @@ kfp) are imported by the commands that use them, never here.
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from mlops_lab._version import __version__
-from mlops_lab.cli import history, notebooks, running
+from mlops_lab.cli import history, kubeflow, notebooks, running
 from mlops_lab.cli.base import Group, out
 
 COMMANDS = (
@@ -20,6 +21,8 @@ COMMANDS = (
     running.run,
     notebooks.verify,
     notebooks.suggest,
+    kubeflow.compile,
+    kubeflow.diff,
     history.runs,
     history.logs,
     history.cancel,
@@ -57,4 +60,7 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Entry point of the command."""
+    # When nbformat is imported, jsonschema builds a grammar of IRIs for a check that notebooks have no use for, which takes
+    # longer than all else that a command imports.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     app()

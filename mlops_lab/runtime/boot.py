@@ -49,6 +49,8 @@ def _main(phase):
         _restore(ORDER)  # noqa: F821
         return
     kit = _runtime()
+    if phase == "import":  # in the parent that kernels are forked from
+        return
     if phase == "begin":
         with open(os.environ["MLOPS_LAB_ORDER"], encoding="utf-8") as file:
             order = json.load(file)

@@ -18,7 +18,7 @@ from cloudpickle import cloudpickle as _cp
 
 from . import modules
 
-_TypedDictMeta: Any = type(typing.TypedDict("_", {}))
+_TypedDictMeta: Any = type(typing.TypedDict("_", {}))  # type: ignore[operator]
 _REPLAYED = "setup:"  # in place of a step's name, which has no colon
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes made by running code
 _BUILTIN_ODDITIES = {type(None), type(NotImplemented), type(...), *_cp._BUILTIN_TYPE_NAMES}

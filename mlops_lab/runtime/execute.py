@@ -6,6 +6,7 @@ It imports Papermill and the standard library only.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 
 import papermill
 from jupyter_client.kernelspec import NoSuchKernel
-from jupyter_core.utils import run_sync
+from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
@@ -32,6 +33,8 @@ _STATUS_OF_SIGNAL = {
 }
 
 Report = Callable[..., None]
+_EXIT_SECONDS = 2.5  # that a kernel has to run its exit functions
+_POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,18 @@ class StepEngine(NBClientEngine):  # type: ignore[misc]
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, start_timeout: int = 60, report: Report | None = None,
                                  kernel_arguments: dict[str, Any] | None = None, provisioner: str = "",
-                                 **kwargs: Any) -> None:  # fmt: skip
+                                 ready: Callable[[], None] | None = None, **kwargs: Any) -> None:  # fmt: skip
         with tempfile.TemporaryDirectory(prefix="mlops-") as sockets:
-            client = _Client(nb_man, report, sockets, provisioner, timeout=None, startup_timeout=start_timeout,
+            client = _Client(nb_man, report, sockets, provisioner, ready, timeout=None, startup_timeout=start_timeout,
                              kernel_name=kernel_name)  # fmt: skip
             client.execute(**(kernel_arguments or {}))
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
-    def __init__(self, nb_man: Any, report: Report | None, sockets: str, provisioner: str, **kwargs: Any) -> None:
+    def __init__(self, nb_man: Any, report: Report | None, sockets: str, provisioner: str, ready: Callable[[], None] | None,
+                 **kwargs: Any) -> None:  # fmt: skip
         super().__init__(nb_man, **kwargs)
-        self.sockets, self.provisioner = sockets, provisioner
+        self.sockets, self.provisioner, self.ready = sockets, provisioner, ready
         self.report: Report = report or (lambda kind, **fields: None)
         self.visible = [c for c in nb_man.nb.cells if c.cell_type == "code" and not is_hidden(c)]
 
@@ -88,8 +92,24 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
 
     start_new_kernel = run_sync(async_start_new_kernel)
 
+    async def _async_cleanup_kernel(self) -> None:
+        # nbclient's own interrupts the kernel first, which may then miss the request, and looks ten times a second.
+        manager, provisioner = self.km, getattr(self.km, "provisioner", None)
+        if manager is not None and provisioner is not None and provisioner.has_process and self.kc is not None:
+            with contextlib.suppress(Exception):
+                await ensure_async(manager.request_shutdown())
+                deadline = time.monotonic() + _EXIT_SECONDS
+                while await provisioner.poll() is None and time.monotonic() < deadline:
+                    await asyncio.sleep(_POLL_SECONDS)
+            kill(getattr(provisioner, "pid", None))
+        await super()._async_cleanup_kernel()
+
+    _cleanup_kernel = run_sync(_async_cleanup_kernel)
+
     def papermill_execute_cells(self) -> None:
         # Papermill's own loop marks a cell that died or timed out, and all that follow, as completed.
+        if self.ready:
+            self.ready()
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type != "code":
                 continue
@@ -151,10 +171,12 @@ def is_hidden(cell: Any) -> bool:
 
 
 def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: str, folder: str, environment: dict[str, str],
-            report: Report, start_timeout: int = 120, provisioner: str = "") -> Outcome:  # fmt: skip
+            report: Report, start_timeout: int = 120, provisioner: str = "",
+            ready: Callable[[], None] | None = None) -> Outcome:  # fmt: skip
     """Run a step notebook; the executed one is saved to `output` at every cell, also when it fails.
 
-    `provisioner` names the Jupyter kernel provisioner to start the kernel with, if not the one of its specification.
+    `provisioner` names the Jupyter kernel provisioner to start the kernel with, if not the one of its specification. `ready` is
+    called when the kernel is, before the first cell; what it raises ends the execution.
     Raises `NoSuchKernel` when the kernel isn't installed, and `OSError` when the output can't be written.
     """
     papermill_engines.register(ENGINE, StepEngine)
@@ -171,6 +193,7 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
             start_timeout=start_timeout,
             report=report,
             provisioner=provisioner,
+            ready=ready,
             kernel_arguments={
                 "cwd": folder,
                 "env": {**os.environ, **environment},

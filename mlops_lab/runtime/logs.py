@@ -13,7 +13,7 @@ from typing import Any
 
 Row = tuple[int, bool, bool, list[Any]]  # level, propagate, whether there are filters, handlers
 _PLAIN: Row = (0, True, False, [])
-_STYLES = {style: mark for mark, (style, _) in logging._STYLES.items()}
+_STYLES: dict[Any, str] = {style: mark for mark, (style, _) in logging._STYLES.items()}
 
 _given: set[str] = set()  # loggers that were set up before the step's inputs and cells
 _imported: dict[str, Row] = {}  # what a package sets up when it is imported is set up wherever it is imported

@@ -49,6 +49,9 @@ def prepare(statements: list[str], local: list[str]) -> None:
     import IPython.core.completer
     import IPython.core.interactiveshell  # noqa: F401
 
+    boot = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+    with open(boot, encoding="utf-8") as file:
+        exec(compile(file.read(), boot, "exec"), {"PHASE": "import"})
     # As ipykernel does before the first cell: matplotlib reads it when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     for position, statement in enumerate(statements):

@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from mlops_lab.tracking import Tracker
     from mlops_lab.warm import WarmParent
 
-_RUNTIME = Path(__file__).parent.parent / "runtime"
 _WARM_SECONDS = 120.0  # a kernel of its own is started where the warm parent takes longer
 _EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
 
@@ -58,13 +59,23 @@ def order_of(plan: Plan, planned: StepPlan, parameters: Mapping[str, Any]) -> di
     }
 
 
+class Abandoned(Exception):
+    """A kernel that was kept ready is not needed after all."""
+
+
 @dataclass
 class Attempt:
-    """A step being executed in a thread of its own."""
+    """A step being executed in a thread of its own, or a kernel that is kept ready for it until `go` is set.
+
+    `order` is what the runtime in the kernel is told (`runtime/kit.py`), known by then.
+    """
 
     number: int
-    current: dict[str, Version]
     recipe: Recipe
+    current: dict[str, Version] = field(default_factory=dict)
+    order: dict[str, Any] = field(default_factory=dict)
+    go: threading.Event = field(default_factory=threading.Event)
+    abandoned: bool = False
     ended: float = 0.0
     started: float = field(default_factory=time.monotonic)
     process: int | None = None
@@ -90,6 +101,10 @@ class Executor:
         from mlops_lab.warm import parent_for
 
         self.warm = self.warm or parent_for(self.notebook, self.python)
+
+    def can_prepare(self, planned: StepPlan) -> bool:
+        """True if a kernel may be started before the step is: where that is cheap, and nothing is known only later."""
+        return self.warm is not None and self.warm.alive and not (self.tracker and "mlflow" in _code(planned))
 
     def close(self) -> None:
         """Let go of what was started for the kernels."""
@@ -120,14 +135,20 @@ class Executor:
             settings=dict(step.settings.env),
         )
 
-    def execute(self, planned: StepPlan, attempt: Attempt, order: dict[str, Any], node: Any) -> Result:
-        """Run one attempt to its end; what goes wrong is in the result. Safe to call from a thread."""
+    def execute(self, planned: StepPlan, attempt: Attempt, node: Any) -> Result:
+        """Run one attempt to its end; what goes wrong is in the result. Safe to call from a thread.
+
+        Raises `Abandoned` for an attempt that was only prepared.
+        """
         executed = self.executed(planned, attempt)
         result = Result(
             planned.name, self.folder.id, attempt.number, "failed", 0.0, {}, notebook=str(executed), recipe=attempt.recipe
         )
         try:
-            self.run_notebook(planned, attempt, result, order, node)
+            self.run_notebook(planned, attempt, result, node)
+        except Abandoned:
+            shutil.rmtree(executed.parent, ignore_errors=True)
+            raise
         except OSError as error:
             text = f"can't write the step's files in {executed.parent}: {error.strerror or error}"
             result.failure = ev.Failure(kind="error", message=text)
@@ -141,7 +162,7 @@ class Executor:
         """Where the attempt's executed notebook is written."""
         return self.folder.attempt(planned.name, attempt.number) / "executed.ipynb"
 
-    def run_notebook(self, planned: StepPlan, attempt: Attempt, result: Result, order: dict[str, Any], node: Any) -> None:
+    def run_notebook(self, planned: StepPlan, attempt: Attempt, result: Result, node: Any) -> None:
         """Run the step's notebook in a kernel, and take what it reported into the result."""
         import nbformat
 
@@ -150,9 +171,8 @@ class Executor:
 
         executed = self.executed(planned, attempt)
         folder = executed.parent
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         order_path = folder / "order.json"
-        order_path.write_text(json.dumps(order), encoding="utf-8")
         source = folder / "notebook.ipynb"
         nbformat.write(node, source)
 
@@ -171,6 +191,12 @@ class Executor:
                     ev.CellOutput(step=planned.name, attempt=attempt.number, cell=fields["cell"], output=_cut(fields["output"]))
                 )
 
+        def ready() -> None:
+            attempt.go.wait()
+            if attempt.abandoned:
+                raise Abandoned
+            order_path.write_text(json.dumps(attempt.order), encoding="utf-8")
+
         environment = self._environment(planned, attempt, order_path)
         # What a step has in its environment may matter to an import, which a forked kernel has made already.
         warm = self.warm if self.warm and not planned.step.settings.env and self.warm.wait(_WARM_SECONDS) else None
@@ -185,6 +211,7 @@ class Executor:
             environment=environment,
             report=report,
             provisioner=PROVISIONER if warm else "",
+            ready=ready,
         )
         kill(attempt.process)  # what the step's cells started in the background ends with it
         written = folder / "result.json"
@@ -229,10 +256,9 @@ class Executor:
         }
 
     def _environment(self, planned: StepPlan, attempt: Attempt, order: Path) -> dict[str, str]:
-        import cloudpickle
+        from mlops_lab.warm import runtime_environment
 
-        step = planned.step
-        text = "\n".join([*(item.code for item in planned.prelude), *(cell.source for cell in step.cells)])
+        step, text = planned.step, _code(planned)
         tracking: dict[str, str] = {}
         if self.tracker:
             # Only a step that uses MLflow waits until its run exists.
@@ -242,12 +268,15 @@ class Executor:
         return {
             # One hash seed for all steps: the order of a set must not change on its way from one to the next.
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
-            "MLOPS_LAB_RUNTIME": str(_RUNTIME),
             "MLOPS_LAB_ORDER": str(order),
-            "MLOPS_LAB_CLOUDPICKLE": str(Path(cloudpickle.__file__).parent.parent),
+            **runtime_environment(),
             **tracking,
             **step.settings.env,
         }
+
+
+def _code(planned: StepPlan) -> str:
+    return "\n".join([*(item.code for item in planned.prelude), *(cell.source for cell in planned.step.cells)])
 
 
 _PHASES = {

@@ -8,8 +8,8 @@ that running the notebook from top to bottom would give, and it can be kept and 
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import queue
 import re
 import sys
@@ -29,8 +29,9 @@ from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.results import Result, ResultStore, Version, apply_outputs, attribute, clash, stale_input
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runtime.guard import missing_inputs, undeclared
-from mlops_lab.targets import Listener, Options
-from mlops_lab.targets.attempt import Attempt, Executor
+from mlops_lab.targets import Listener, Options, schedule
+from mlops_lab.targets.attempt import Abandoned, Attempt, Executor
+from mlops_lab.targets.schedule import Resources
 from mlops_lab.targets.selection import Selection, select
 
 _RETRYABLE = {"error", "died", "timeout"}
@@ -68,6 +69,8 @@ class _Task:
     skipped: str = ""
     looked: bool = False
     not_before: float = 0.0
+    prepared: Attempt | None = None  # with a kernel that is started already, or starting
+    wanted: Resources = Resources(1, 0)
 
     @property
     def name(self) -> str:
@@ -112,12 +115,15 @@ class _Engine:
             if task.name not in selection.needed:
                 task.skipped = "not selected"
         self.results = ResultStore(home.results, self.notebook.folder, lambda b: (home.bundles / b[:2] / b).exists())
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = options.workers or cores
+        self.machine = schedule.machine()
+        self.workers = options.workers or max(int(self.machine.cpu), 1)
+        for task in self.tasks:
+            task.wanted = schedule.request(task.planned.step.settings, self.machine)
+        self.path = schedule.critical_path(plan, self.results.seconds(self.notebook.path.stem))
         self.done: queue.Queue[tuple[_Task, Attempt, Result]] = queue.Queue()
         self.fatal: BaseException | None = None
         self.cancelled = False
-        self.pool = ThreadPoolExecutor(max(self.workers, 1), thread_name_prefix="step")
+        self.pool = ThreadPoolExecutor(2 * self.workers, thread_name_prefix="step")  # half of them keep kernels ready
         self.log = ev.EventLog(folder.log)
         self.log.listeners += listeners
         self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit)
@@ -131,6 +137,7 @@ class _Engine:
         try:
             self._begin()
             while self.advance():
+                self._prepare()
                 self._wait()
             status = self._status()
         except KeyboardInterrupt:
@@ -224,6 +231,8 @@ class _Engine:
         kill(attempt.process)
 
     def _stop_all(self, why: str) -> None:
+        for task in self.tasks:
+            self._abandon(task)
         deadline = time.monotonic() + 30
         while any(task.attempt for task in self.tasks) and time.monotonic() < deadline:
             for task in self.tasks:
@@ -245,6 +254,7 @@ class _Engine:
     def _advance_fixed(self) -> bool:
         """As an engine with a fixed graph: each step once, on what those that it waits for left, under its guard."""
         by_name = {task.name: task for task in self.tasks}
+        ready: list[tuple[_Task, dict[str, Version]]] = []
         for task in self.tasks:
             if task.committed or task.attempt or (task.skipped and (task.skipped != "not selected" or task.looked)):
                 continue
@@ -265,13 +275,16 @@ class _Engine:
                 task.looked = True
                 continue
             if not task.result and task.not_before <= time.monotonic():
-                self._start(task, current)
+                self._take_cached(task, current)
                 self._refuse_cached(task)
+                if not task.result:
+                    ready.append((task, current))
             if task.result:
                 task.committed = True
                 self.emit(ev.StepCommitted(step=task.name, attempt=task.result.attempt))
                 if task.failed and self.options.fail_fast:
                     self._skip_rest(f"step {task.name!r} failed")
+        self._start_all(ready)
         return any(task.attempt or not (task.committed or task.skipped) for task in self.tasks)
 
     def _refuse_cached(self, task: _Task) -> None:
@@ -290,6 +303,7 @@ class _Engine:
         """Walk the steps in notebook order: what a step left counts once nothing above it can change what it read."""
         current: dict[str, Version] = {}
         unsettled: list[_Task] = []
+        ready: list[tuple[_Task, dict[str, Version]]] = []
         for task in self.tasks:
             if task.skipped:
                 if task.skipped == "not selected" and not unsettled:
@@ -317,7 +331,9 @@ class _Engine:
                     self.emit(ev.StepOvertaken(step=task.name, attempt=task.result.attempt, because=f"{stale} changed"))
                     task.result = None
             if not task.result and not waits and task.not_before <= time.monotonic():
-                self._start(task, dict(current))
+                self._take_cached(task, current)
+                if not task.result:
+                    ready.append((task, dict(current)))
             if task.result and not waits and not (task.failed and unsettled):
                 apply_outputs(current, task.result)
                 if not unsettled and not task.committed:
@@ -327,6 +343,7 @@ class _Engine:
                         self._skip_rest(f"step {task.name!r} failed")
                 continue
             unsettled.append(task)
+        self._start_all(ready)
         return bool(unsettled)
 
     def _tell_written_twice(self, task: _Task) -> None:
@@ -340,8 +357,7 @@ class _Engine:
         if task.looked or not any(not t.skipped for t in self.tasks[self.tasks.index(task) :]):
             return
         task.looked = True
-        keep = None if task.planned.keep is None else sorted(task.planned.keep)
-        task.result = self.results.find(self.executor.recipe(task.planned), current, keep)
+        task.result = self.results.find(self.executor.recipe(task.planned), current, _keep(task))
         if task.result is None:
             text = "it was left out and has no stored result; the steps below run as if it changed nothing that they read"
             self.emit(ev.Message(level="warning", step=task.name, text=text))
@@ -396,46 +412,101 @@ class _Engine:
                     task.skipped, task.result = because, None
                     self.emit(ev.StepSkipped(step=task.name, because=because))
 
-    def _start(self, task: _Task, current: dict[str, Version]) -> None:
-        recipe = self.executor.recipe(task.planned)
-        keep = None if task.planned.keep is None else sorted(task.planned.keep)
-        if task.attempts == 0:
-            cached = None
-            if self.options.cache and task.planned.step.settings.cache and not task.forced:
-                cached = self.results.find(recipe, current, keep)
-            elif self.options.resume:
-                cached = self.results.find(recipe, current, keep, of_runs=self.options.resume)
-            if cached:
-                task.result = cached
-                task.last_outputs, task.last_inputs = frozenset(cached.outputs), frozenset(cached.inputs)
-                self.emit(
-                    ev.StepCached(step=task.name, from_run=cached.run, notebook=cached.notebook,
-                                  inputs=_input_versions(cached), outputs=_outputs(cached))
-                )  # fmt: skip
-                return
-        if sum(1 for t in self.tasks if t.attempt) >= self.workers:
-            return
-        reason = "asked for" if task.forced else ""
+    def _take_cached(self, task: _Task, current: dict[str, Version]) -> None:
+        """Take the result of an earlier run, if there is one for these versions."""
         if task.attempts:
-            reason = "its inputs changed" if not task.tries else "retry"
-        elif not reason:
-            why = self.results.why(self.notebook.path.stem, task.name, recipe, current, keep)
-            reason = why if self.options.cache and task.planned.step.settings.cache else "the cache is off"
-        import mlops_lab.runtime.execute  # noqa: F401 - slow; here, so that the step threads don't race for it
+            return
+        recipe, keep = self.executor.recipe(task.planned), _keep(task)
+        cached = None
+        if self.options.cache and task.planned.step.settings.cache and not task.forced:
+            cached = self.results.find(recipe, current, keep)
+        elif self.options.resume:
+            cached = self.results.find(recipe, current, keep, of_runs=self.options.resume)
+        if cached:
+            self._abandon(task)
+            task.result = cached
+            task.last_outputs, task.last_inputs = frozenset(cached.outputs), frozenset(cached.inputs)
+            self.emit(
+                ev.StepCached(step=task.name, from_run=cached.run, notebook=cached.notebook,
+                              inputs=_input_versions(cached), outputs=_outputs(cached))
+            )  # fmt: skip
 
+    def _start_all(self, ready: list[tuple[_Task, dict[str, Version]]]) -> None:
+        """Start what there is room for, those first that the end of the run waits for longest."""
+        for task, current in sorted(ready, key=lambda pair: -self.path[pair[0].name]):
+            running = [t.wanted for t in self.tasks if t.attempt]
+            if task.skipped or len(running) >= self.workers or not schedule.fits(task.wanted, running, self.machine):
+                continue
+            self._start(task, current)
+
+    def _start(self, task: _Task, current: dict[str, Version]) -> None:
+        reason = self._reason(task, current)
         if sum(1 for t in self.tasks if not t.result and not t.skipped) > 1:
             self.executor.warm_up()
-        task.attempts += 1
-        attempt = Attempt(task.attempts, current, recipe)
-        task.attempt = attempt
+        import mlops_lab.runtime.execute  # noqa: F401 - slow; here, so that the step threads don't race for it
+
+        attempt = task.prepared or self._submit(task)
+        task.prepared, task.attempt, task.attempts = None, attempt, attempt.number
+        attempt.current, attempt.started = current, time.monotonic()
         executed = self.executor.executed(task.planned, attempt)
         self.emit(ev.StepStarted(step=task.name, attempt=attempt.number, reason=reason, notebook=str(executed)))
+        attempt.order = self.executor.order(task.planned, attempt)
+        attempt.go.set()
+
+    def _reason(self, task: _Task, current: dict[str, Version]) -> str:
+        """Why the step runs and is not taken from the cache."""
+        if task.attempts:
+            return "its inputs changed" if not task.tries else "retry"
+        if task.forced:
+            return "asked for"
+        if not (self.options.cache and task.planned.step.settings.cache):
+            return "the cache is off"
+        why = self.results.why(self.notebook.path.stem, task.name, self.executor.recipe(task.planned), current, _keep(task))
+        if found := re.fullmatch(r"input (.+) changed", why):
+            sources = [t.name for t in self.tasks if t.result and found[1] in t.result.outputs]
+            return f"input {found[1]} from {sources[-1]} changed" if sources else why
+        return why
+
+    def _submit(self, task: _Task) -> Attempt:
         # All analysis happens in this thread: the interpreter's parser is not safe to use from several (CPython 3.11).
-        order, node = self.executor.order(task.planned, attempt), stepnb.build(self.pipeline, task.planned)
-        self.pool.submit(lambda: self.done.put((task, attempt, self.executor.execute(task.planned, attempt, order, node))))
+        attempt = Attempt(task.attempts + 1, self.executor.recipe(task.planned))
+        node = stepnb.build(self.pipeline, task.planned)
+
+        def work() -> None:
+            with contextlib.suppress(Abandoned):
+                self.done.put((task, attempt, self.executor.execute(task.planned, attempt, node)))
+
+        self.pool.submit(work)
+        return attempt
+
+    def _prepare(self) -> None:
+        """Start kernels for the steps that will run next, while those that they wait for are running."""
+        for task in self.tasks:
+            if task.skipped or task.result:
+                self._abandon(task)
+        settled = {t.name for t in self.tasks if t.attempt or t.result}
+        room = self.workers - sum(1 for t in self.tasks if t.prepared)
+        if not any(t.attempt for t in self.tasks):
+            return
+        for task in sorted(self.tasks, key=lambda t: -self.path[t.name]):
+            if room <= 0:
+                return
+            waiting = not (task.prepared or task.attempt or task.result or task.skipped)
+            if waiting and self.plan.sources[task.name] <= settled and self.executor.can_prepare(task.planned):
+                task.prepared = self._submit(task)
+                room -= 1
+
+    def _abandon(self, task: _Task) -> None:
+        if task.prepared:
+            task.prepared.abandoned = True
+            task.prepared.go.set()
+            task.prepared = None
 
     def _take(self, task: _Task, attempt: Attempt, result: Result) -> None:
         """An attempt ended: report it, file its result, or see to it that it is tried again."""
+        if attempt is not task.attempt:  # a kernel that was to be kept ready did not start
+            task.prepared = None
+            return
         task.attempt = None
         attempt.ended = time.monotonic()
         task.taken.append((attempt, result))
@@ -506,6 +577,10 @@ class _Engine:
                         f"after:{above.name}, and run again.",
                     )
                     return
+
+
+def _keep(task: _Task) -> list[str] | None:
+    return None if task.planned.keep is None else sorted(task.planned.keep)
 
 
 class _Fatal(MlopsLabError):

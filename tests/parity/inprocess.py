@@ -130,12 +130,12 @@ class _Executor(local.Executor):  # type: ignore[misc, name-defined]
             return super().recipe(planned)
         return Recipe({}, planned.name, {}, {}, None, "", self.plan.seeded)
 
-    def run_notebook(self, planned: Any, attempt: Any, result: Result, order: Any, node: Any) -> None:
+    def run_notebook(self, planned: Any, attempt: Any, result: Result, node: Any) -> None:
         if attempt.ended_by and self.dice.random() < 0.7:
             result.failure = local.ev.Failure(kind="died", message="killed")
             return
         executed = self.executed(planned, attempt)
-        order = json.loads(json.dumps(order))
+        order = json.loads(json.dumps(attempt.order))
         prints: list[tuple[str, str]] = []
         with process(self.dice.randrange(2**32), self.notebook.folder) as shell:
             runtime, phase, error = None, "", ""
