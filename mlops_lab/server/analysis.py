@@ -38,6 +38,7 @@ _SETTINGS = {
     "cache": ("boolean", "Whether an earlier result may be taken. Off for a step that reads the world."),
     "image": ("string", "Container image, on targets that have containers."),
     "env": ("map", "Environment variables of the step."),
+    "kubeflow": ("object", "What only Kubeflow has: tolerations, node selectors, volumes and the like."),
     "secrets": ("list", "Names of environment variables that the target's secret store gives."),
 }
 

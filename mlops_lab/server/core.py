@@ -19,8 +19,8 @@ from mlops_lab.server.connections import targets
 from mlops_lab.server.opened import open_step
 from mlops_lab.server.places import Places
 from mlops_lab.server.previews import Limits, previews
-from mlops_lab.server.requests import Posted
-from mlops_lab.server.runs import NO_OUTLINE, Runs, costs, outline
+from mlops_lab.server.requests import Posted, RunRequest
+from mlops_lab.server.runs import NO_OUTLINE, Runs, costs, outline, require_startable
 from mlops_lab.server.worker import Worker
 
 _REMEMBERED = 64  # analyses
@@ -90,6 +90,13 @@ class Core:
     async def open(self, name: str, step: str, attempt: int) -> dict[str, Any]:
         """A notebook that stands where a step stood."""
         return await self.analyst.run(open_step, self.runs, name, step, attempt)
+
+    async def start(self, request: RunRequest) -> str:
+        """Begin a run, and give its id."""
+        notebook = await self.readers.run(self.places.notebook, request.path)
+        if not request.resume:
+            await self.analyst.run(require_startable, notebook, request)
+        return await self.starters.run(self.runs.start, request)
 
     # -- what takes its time -----------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class RunList(Handler):
     async def post(self) -> None:
         request = self.body(RunRequest)
         self.notebook = await self.core.readers.run(self.core.places.notebook, request.path)
-        self.reply({"id": await self.core.starters.run(self.core.runs.start, request)}, 201)
+        self.reply({"id": await self.core.start(request)}, 201)
 
     notebook: Path
 

@@ -12,7 +12,10 @@ import msgspec
 
 from mlops_lab import background
 from mlops_lab import events as ev
+from mlops_lab.checks import require_sound
 from mlops_lab.errors import BusyError, UsageError, did_you_mean
+from mlops_lab.notebook import read
+from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
 from mlops_lab.runs import RunFolder
@@ -22,6 +25,8 @@ from mlops_lab.server.errors import NotFound
 from mlops_lab.server.follow import Followed, Logs, RawTail, head, raw_events
 from mlops_lab.server.places import Places
 from mlops_lab.server.requests import RunRequest
+from mlops_lab.targets import Options, target
+from mlops_lab.targets.selection import select
 
 STATUSES = ("running", "done", "failed", "rejected", "cancelled", "interrupted")
 _LOG_TEXT = 1 << 20  # characters of a step's log that are given, from its end
@@ -227,13 +232,23 @@ class OpenLog:
         return self.runs.status(self.run)
 
 
+def require_startable(notebook: Path, request: RunRequest) -> None:
+    """Find out at once, and not once a process for the run has started, what would keep it from running. It parses.
+
+    Raises what the run would raise.
+    """
+    plan = make_plan(build(read(notebook)))
+    target(request.target)
+    require_sound(plan)
+    check_values(plan.pipeline.parameters, request.parameters)
+    select(plan, Options(start=request.start, end=request.end, only=tuple(request.only)))
+
+
 _NOT_OPTIONS = {"path", "target", "resume"}
 
 
 def outline(notebook: Path) -> dict[str, Any]:
     """Of the notebook as it was run: cell number -> id and index, the cells of each step, the edges. It parses."""
-    from mlops_lab.notebook import read
-
     plan = make_plan(build(read(notebook)))
     cells = plan.pipeline.notebook.cells
     return {
