@@ -52,12 +52,18 @@ def _draw(plan: Any, path: Path) -> None:
         raise UsageError(f"Can't write {path}: {error.strerror}.") from None
 
 
-def check(notebook: NotebookArgument, as_json: JsonOption = False) -> None:
+def check(
+    notebook: NotebookArgument,
+    on: Annotated[str, typer.Option("--on", metavar="TARGET", help="Also list what would not work there: kubeflow.")] = "local",
+    as_json: JsonOption = False,
+) -> None:
     """List what is wrong with a notebook as a pipeline. Exit code 2 when there are errors."""
     from mlops_lab.api import load
     from mlops_lab.display import print_diagnostics
+    from mlops_lab.targets import check as check_target
 
-    found = load(notebook).diagnostics
+    pipeline = load(notebook)
+    found = (*pipeline.diagnostics, *check_target(pipeline.plan, on))
     if as_json:
         print(json.dumps([asdict(d) for d in found], indent=2, ensure_ascii=False))  # noqa: T201
     else:

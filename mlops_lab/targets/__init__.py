@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, Protocol
 
+from mlops_lab.checks import Diagnostic
 from mlops_lab.errors import UsageError, did_you_mean
 from mlops_lab.events import AnyEvent
 from mlops_lab.plan import Plan
@@ -51,13 +53,26 @@ class Run(Protocol):
     def __call__(self, plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder: ...
 
 
-TARGETS: dict[str, str] = {"local": "mlops_lab.targets.local"}
+TARGETS: dict[str, str] = {"local": "mlops_lab.targets.local", "kubeflow": "mlops_lab.targets.kubeflow"}
 
 
 def target(name: str) -> Run:
     """The `run` function of a target. Raises `UsageError` for an unknown name."""
+    run: Run = _module(name).run
+    return run
+
+
+def check(plan: Plan, name: str) -> tuple[Diagnostic, ...]:
+    """What a target will not honour of a plan and what will not travel there; nothing for one that says nothing of it.
+
+    A target's module may have a function `check(plan)`. Raises `UsageError` for an unknown name.
+    """
+    find: Callable[[Plan], tuple[Diagnostic, ...]] | None = getattr(_module(name), "check", None)
+    return find(plan) if find else ()
+
+
+def _module(name: str) -> ModuleType:
     known = TARGETS | {point.name: point.value for point in entry_points(group="mlops_lab.targets")}
     if name not in known:
         raise UsageError(f"There is no target {name!r}{did_you_mean(name, known)}. Known: {', '.join(sorted(known))}.")
-    run: Run = import_module(known[name]).run
-    return run
+    return import_module(known[name])

@@ -23,10 +23,10 @@ from mlops_lab.plan import Plan, make_plan
 from mlops_lab.runs import Home
 from mlops_lab.runtime import remote
 from mlops_lab.targets.kubeflow.compile import _Compiler
-from tests.parity import process as place
-from tests.parity.inprocess import Outcome, _guarded, read
-from tests.parity.process import process, run_cell, sweep
-from tests.parity.programs import Cell
+from parity import process as place
+from parity.inprocess import Outcome, _guarded, read
+from parity.process import process, run_cell, sweep
+from parity.programs import Cell
 
 _numbers = itertools.count()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity import inprocess as parity
-from tests.parity.campaign import show
-from tests.parity.process import quick
-from tests.parity.programs import cells_of, program
+from parity import inprocess as parity
+from parity.campaign import show
+from parity.process import quick
+from parity.programs import cells_of, program
 
 from . import inprocess
 

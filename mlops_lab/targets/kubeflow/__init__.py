@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from mlops_lab.checks import Diagnostic
 from mlops_lab.plan import Plan
 from mlops_lab.runs import RunFolder
 from mlops_lab.targets import Listener, Options
 from mlops_lab.targets import Run as RunFunction
+
+
+def check(plan: Plan) -> tuple[Diagnostic, ...]:
+    """What Kubeflow will not honour of a plan, and what will not travel there."""
+    from mlops_lab.targets.kubeflow import checks
+
+    return checks.check(plan)
 
 
 def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:

@@ -55,12 +55,14 @@ class Compiled:
         return {by_name[name].argument: by_name[name].of(value) for name, value in parameters.items()}
 
 
-def compile_pipeline(plan: Plan, options: Options = _DEFAULT_OPTIONS, *, install: bool = True) -> Compiled:
+def compile_pipeline(plan: Plan, options: Options = _DEFAULT_OPTIONS, *, install: bool = True, pack: bool = True) -> Compiled:
     """Compile a plan. With `install` off, the images have all packages, and nothing is installed when a step starts.
+
+    With `pack` off, the files beside the notebook are left out: to look at, not to run.
 
     Raises `UsageError` for a step or a pipeline that is larger than Kubeflow takes, naming it and the way out.
     """
-    return _Compiler(plan, install).compile()
+    return _Compiler(plan, install, pack).compile()
 
 
 def pipeline_name(plan: Plan) -> str:
@@ -71,13 +73,13 @@ def pipeline_name(plan: Plan) -> str:
 class _Compiler:
     """Compiles one plan."""
 
-    def __init__(self, plan: Plan, install: bool) -> None:
+    def __init__(self, plan: Plan, install: bool, pack: bool = True) -> None:
         self.plan, self.install = plan, install
         self.name = pipeline_name(plan)
         self.interfaces = Interfaces(plan)
         names = Names()
         self.values = tuple(Value(names.new(p.name), p, native_type(p)) for p in self.interfaces.parameters)
-        self.packed = files.packed(plan)
+        self.packed = files.packed(plan) if pack else {}
         self.needs = requirements(plan) if install else ()
         self.guards = guard.tables(plan)
         self.rest = _rest(plan)

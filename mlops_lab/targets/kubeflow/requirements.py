@@ -6,12 +6,14 @@ Data comes from the plan and from the environment of the notebook's kernel.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mlops_lab.notebook import Notebook
 from mlops_lab.packages import imported_roots, versions
@@ -74,12 +76,59 @@ def requirements(plan: Plan, python: str = sys.executable) -> tuple[str, ...]:
     trees = pipeline_trees(plan)
     trees += [tree for path in local_modules(plan.pipeline.notebook, trees).values() for tree in _parsed(path)]
     roots = imported_roots(trees) | _asked_for(trees)
-    pins = {normalised(name): f"{name}=={version}" for name, version in versions(roots, python).items()}
+    pins = {normalised(name): _pin(name, version) for name, version in versions(roots, python).items()}
     for name in RUNTIME:
         pins.setdefault(name, f"{name}=={metadata.version(name)}")
     pins |= {normalised(text): text for text in plan.pipeline.notebook.settings.requirements}
     pins.pop("kfp", None)  # KFP's own command installs it
     return tuple(pins[name] for name in sorted(pins))
+
+
+def distribution_of(module: str) -> str:
+    """The installed distribution that a module belongs to, or nothing; an editable one doesn't list its modules."""
+    from importlib import metadata
+    from importlib.util import find_spec
+
+    owners = metadata.packages_distributions().get(module)
+    if owners:
+        return owners[0]
+    spec = find_spec(module)
+    places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
+    for distribution in metadata.distributions() if places else ():
+        url = str(_origin(distribution.name).get("url", ""))
+        folder = url.removeprefix("file://")
+        if folder != url and any(place.startswith(f"{folder.rstrip('/')}/") for place in places):
+            return distribution.name
+    return ""
+
+
+def unobtainable(distribution: str) -> str:
+    """Why pip can't get an installed distribution from an index or a repository, or nothing."""
+    origin = _origin(distribution)
+    if origin.get("dir_info", {}).get("editable"):
+        return "is an editable install of a folder of this machine"
+    if str(origin.get("url", "")).startswith("file:"):
+        return "was installed from a file of this machine"
+    return ""
+
+
+def _origin(distribution: str) -> dict[str, Any]:
+    """Where a distribution was installed from, if not from an index (PEP 610)."""
+    from importlib import metadata
+
+    try:
+        text = metadata.distribution(distribution).read_text("direct_url.json")
+        return dict(json.loads(text)) if text else {}
+    except (metadata.PackageNotFoundError, ValueError):
+        return {}
+
+
+def _pin(distribution: str, version: str) -> str:
+    origin = _origin(distribution)
+    if "vcs_info" in origin:
+        vcs = origin["vcs_info"]
+        return f"{distribution} @ {vcs['vcs']}+{origin['url']}@{vcs['commit_id']}"
+    return f"{distribution}=={version}"
 
 
 def pipeline_trees(plan: Plan) -> list[ast.AST]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from mlops_lab.errors import UsageError
+from mlops_lab.errors import UsageError, did_you_mean
 from mlops_lab.notebook import KubeflowSettings
 from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.roles import slug
@@ -28,7 +29,9 @@ def of_step(plan: Plan, step: StepPlan) -> KubeflowSettings:
 
 
 def apply(task: Any, plan: Plan, step: StepPlan) -> None:
-    """Ask Kubeflow for what the step's settings say."""
+    """Ask Kubeflow for what the step's settings say. Raises `UsageError` for one that it would refuse."""
+    for _, message, fix in wrong(plan, step):
+        raise UsageError(f"{message[0].upper()}{message[1:]} {fix}")
     asked = step.step.settings
     if asked.cpu is not None:
         task.set_cpu_request(_cores(asked.cpu)).set_cpu_limit(_cores(asked.cpu))
@@ -61,15 +64,42 @@ def _cores(value: float | str) -> str:
 def secret_of(plan: Plan, step: StepPlan) -> dict[str, tuple[str, str]]:
     """Environment variable -> Kubernetes secret and key; a name alone is a key of the secret called like the pipeline."""
     found = {name: (slug(plan.pipeline.name), name) for name in step.step.settings.secrets}
-    return found | {name: _place(place, "secrets", name) for name, place in of_step(plan, step).secrets.items()}
+    return found | {name: _place(place, name) for name, place in of_step(plan, step).secrets.items()}
 
 
-def _place(text: str, setting: str, name: str) -> tuple[str, str]:
+def wrong(plan: Plan, step: StepPlan) -> Iterator[tuple[str, str, str]]:
+    """(setting, what is wrong, what to do) of the step's settings that Kubernetes or KFP would refuse."""
+    who = f"step {step.name!r}: "
+    for key, pattern in _QUANTITIES.items():
+        value = getattr(step.step.settings, key)
+        if isinstance(value, str) and not pattern.fullmatch(value):
+            yield key, f"{who}{key} is {value!r}, which is no quantity of Kubernetes.", "Write 2 or 500m (cpu), 512Mi or 4Gi."
+    wanted = of_step(plan, step)
+    for path, claim in wanted.volumes.items():
+        if not path.startswith("/"):
+            message = f"{who}the volume {claim!r} is mounted at {path!r}, a relative path."
+            yield "volumes", message, 'Write {"/path/in/the/container": "claim"}.'
+    for setting in ("secrets", "config_maps"):
+        for name, place in getattr(wanted, setting).items():
+            if not place.partition("/")[0] or place.count("/") > 1:
+                message = f"{who}{setting} has {place!r} for {name}."
+                yield setting, message, f"Write NAME/KEY, or NAME where the key is {name}."
+    for toleration in wanted.tolerations:
+        unknown = sorted(toleration.keys() - _TOLERATION)
+        if unknown:
+            message = f"{who}a toleration has the key {unknown[0]!r}{did_you_mean(unknown[0], _TOLERATION)}."
+            yield "tolerations", message, f"Known: {', '.join(sorted(_TOLERATION))}."
+
+
+_TOLERATION = {"key", "operator", "value", "effect", "toleration_seconds"}
+_QUANTITIES = {
+    "cpu": re.compile(r"\d+(\.\d+)?m?"),
+    "memory": re.compile(r"\d+(\.\d+)?([KMGTPE]i?)?"),
+}
+
+
+def _place(text: str, name: str) -> tuple[str, str]:
     owner, _, key = text.partition("/")
-    if not owner or "/" in key:
-        raise UsageError(
-            f"mlops_lab.kubeflow.{setting}: {name} is {text!r}; write it as NAME/KEY, or NAME if the key is {name}."
-        )
     return owner, key or name
 
 
@@ -85,7 +115,7 @@ def _kubernetes(task: Any, plan: Plan, step: StepPlan, wanted: KubeflowSettings)
     for name, (secret, key) in sorted(secrets.items()):
         kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={key: name})
     for name, place in sorted(wanted.config_maps.items()):
-        config_map, key = _place(place, "config_maps", name)
+        config_map, key = _place(place, name)
         kubernetes.use_config_map_as_env(task, config_map_name=config_map, config_map_key_to_env={key: name})
     for path, claim in sorted(wanted.volumes.items()):
         kubernetes.mount_pvc(task, pvc_name=claim, mount_path=path)

@@ -1,0 +1,220 @@
+"""What Kubeflow will not honour of a notebook, and what will not travel there, found before the run; each with a way out.
+
+One function a code, listed in `CHECKS`, as in `mlops_lab/checks.py`; documented in docs/diagnostics.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+from mlops_lab.checks import Diagnostic
+from mlops_lab.errors import UsageError
+from mlops_lab.files import UNKNOWN
+from mlops_lab.notebook import Cell
+from mlops_lab.packages import imported_roots
+from mlops_lab.plan import Plan
+from mlops_lab.targets.kubeflow import files, settings
+from mlops_lab.targets.kubeflow.interface import is_given_from_outside
+from mlops_lab.targets.kubeflow.requirements import distribution_of, local_modules, normalised, pipeline_trees, unobtainable
+
+Found = Iterator[Diagnostic]
+_HERE = re.compile(
+    r"\b(?:https?|postgresql|mysql|mongodb|redis|s3|grpc)?(?:\+\w+)?(?:://)(?:[^/@\s]*@)?(?:localhost|127\.0\.0\.1|0\.0\.0\.0)\b"
+)
+_LOCAL_STORE = re.compile(r"^(?:sqlite:|file:|\.{0,2}/|\w:\\)")
+_IN_EVERY_CONTAINER = ("/tmp", "/dev", "/proc", "/usr", "/etc", "/var/tmp", "/sys")
+_WORKFLOW = 1_048_576  # bytes: the largest object that the cluster's database takes by default
+
+
+def check(plan: Plan) -> tuple[Diagnostic, ...]:
+    """All that stands in the way of running a plan on Kubeflow, errors first, then in the order of the notebook."""
+    found = [diagnostic for one in CHECKS for diagnostic in one(plan)]
+    return tuple(sorted(set(found), key=lambda d: (d.severity != "error", d.cell, d.line, d.code, d.name)))
+
+
+def _lines(cell: Cell, text: str) -> int:
+    """The line of the cell that has a text, or its first one."""
+    return next((number for number, line in enumerate(cell.source.splitlines(), 1) if text in line), 1)
+
+
+def _mounted(plan: Plan) -> tuple[str, ...]:
+    every = [plan.pipeline.notebook.settings.kubeflow, *(step.step.settings.kubeflow for step in plan.steps)]
+    return tuple(path.rstrip("/") for one in every for path in one.volumes)
+
+
+def local_path(plan: Plan) -> Found:
+    """ML301: a path of this machine, which no container has."""
+    mounted = (*_mounted(plan), *_IN_EVERY_CONTAINER)
+    for cell in plan.cells:
+        effects = plan.cell_effects[cell.number]
+        for path in sorted(effects.reads_files | effects.writes_files | effects.mentions_files):
+            home = path.startswith("~")
+            if not (os.path.isabs(path) or home) or path.startswith(mounted) or not path.strip("/*"):  # noqa: PTH117
+                continue
+            if path in effects.mentions_files and not home and not os.path.exists(path):
+                continue  # a text that looks like a path
+            fix = (
+                "Put the file beside the notebook and name it by its relative path, mount a volume there "
+                "(mlops_lab.kubeflow.volumes), or read it from an object store."
+            )
+            yield Diagnostic("ML301", "error", f"{path!r} is a path of this machine; no container has it.", fix, cell.number,
+                             _lines(cell, path.partition("*")[0]), path)  # fmt: skip
+
+
+def outside_path(plan: Plan) -> Found:
+    """ML302: a file outside the notebook's folder."""
+    for cell in plan.cells:
+        effects = plan.cell_effects[cell.number]
+        for path in sorted(effects.reads_files | effects.writes_files | effects.mentions_files):
+            if path == ".." or path.startswith("../"):
+                message = f"{path!r} lies outside the notebook's folder, and only what lies in it travels."
+                fix = "Move the file, or the notebook, so that it lies beside or below the notebook."
+                yield Diagnostic("ML302", "error", message, fix, cell.number, _lines(cell, path), path)
+
+
+def too_large(plan: Plan) -> Found:
+    """ML303: files that are too large to travel inside the pipeline."""
+    try:
+        files.packed(plan)
+    except UsageError as error:
+        message, _, fix = str(error).partition(". ")
+        name = message.split(" ")[0]
+        cell = next((c for c in plan.cells if name in c.source), None)
+        line = _lines(cell, name) if cell else 0
+        yield Diagnostic("ML303", "error", f"{message}.", fix, cell.number if cell else 0, line, name)
+
+
+def unknown_path(plan: Plan) -> Found:
+    """ML304: files that are read by a path which is only known when the step runs."""
+    for cell in plan.cells:
+        reads = plan.cell_effects[cell.number].reads_files
+        if (
+            any(path == UNKNOWN or path.startswith("*") for path in reads)
+            and not plan.pipeline.notebook.settings.kubeflow.files
+        ):
+            message = "the cell reads a file by a path that is only known when it runs, so that the file does not travel."
+            fix = (
+                "Write the path out, or name what has to travel in mlops_lab.kubeflow.files; what earlier steps write travels."
+            )
+            yield Diagnostic("ML304", "warning", message, fix, cell.number)
+
+
+def uninstallable(plan: Plan) -> Found:
+    """ML305: a package that pip can't get from an index: an editable install, or one from a folder of this machine."""
+    given = {normalised(text) for text in plan.pipeline.notebook.settings.requirements}
+    for root in sorted(imported_roots(pipeline_trees(plan))):
+        name = distribution_of(root)
+        why = unobtainable(name) if name else ""
+        cell = _importing(plan, root)
+        if why and normalised(name) not in given and cell is not None:
+            fix = (
+                "Publish it to an index, name where it can be had in mlops_lab.requirements "
+                f'("{name} @ git+https://..."), put its module beside the notebook, or use an image that has it.'
+            )
+            message = f"the package {name} {why}, so that no container can install it."
+            yield Diagnostic("ML305", "error", message, fix, cell.number, _lines(cell, root), name)
+
+
+def from_nowhere(plan: Plan) -> Found:
+    """ML306: an import that no distribution and no file beside the notebook provides."""
+    trees = pipeline_trees(plan)
+    beside = {path.partition("/")[0].removesuffix(".py") for path in local_modules(plan.pipeline.notebook, trees)}
+    for root in sorted(imported_roots(trees) - beside):
+        cell = _importing(plan, root)
+        if cell is None or _guarded(cell, root) or distribution_of(root):
+            continue
+        spec = find_spec(root) if root not in sys.builtin_module_names else None
+        where = f"comes from {spec.origin}" if spec and spec.origin else "is not installed here"
+        message = f"the module {root!r} {where}: it belongs to no package, and doesn't lie beside the notebook."
+        fix = "Put it beside the notebook, name the package that has it in mlops_lab.requirements, or use an image that has it."
+        yield Diagnostic("ML306", "error", message, fix, cell.number, _lines(cell, root), root)
+
+
+def this_machine(plan: Plan) -> Found:
+    """ML307: an address of this machine: in a container, `localhost` is the container."""
+    fix = "Use an address that the cluster reaches, best as a parameter or in the step's env; see mlops-lab connect for MLflow."
+    for cell in plan.cells:
+        for node in ast.walk(cell.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _HERE.search(node.value):
+                message = f"{node.value!r} is an address of this machine; in a container it is the container itself."
+                yield Diagnostic("ML307", "warning", message, fix, cell.number, node.lineno, node.value)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "set_tracking_uri":
+                for value in node.args:
+                    if isinstance(value, ast.Constant) and isinstance(value.value, str) and _LOCAL_STORE.match(value.value):
+                        message = f"the tracking store {value.value!r} is a file of this machine: what a step logs is lost."
+                        yield Diagnostic("ML307", "warning", message, fix, cell.number, node.lineno, value.value)
+    for step in plan.steps:
+        for name, text in step.step.settings.env.items():
+            if _HERE.search(text):
+                message = f"step {step.name!r}: the environment variable {name} is {text!r}, an address of this machine."
+                yield Diagnostic("ML307", "warning", message, fix, name=name)
+
+
+def not_honoured(plan: Plan) -> Found:
+    """ML308: settings and parameters that Kubeflow doesn't honour as a local run does."""
+    for parameter in plan.pipeline.parameters:
+        if not is_given_from_outside(parameter):
+            message = f"the parameter {parameter.name} ({parameter.annotation}) can't be given there: JSON has no such values."
+            yield Diagnostic("ML308", "warning", message, "Write it as a list, a dict, a text or a number.", parameter.cell,
+                             parameter.line, parameter.name)  # fmt: skip
+    for step in plan.steps:
+        asked = step.step.settings
+        if step.step.gate and asked.retries:
+            message = f"step {step.name!r} is a gate with retries: Kubeflow would also try a rejection again, so it gets none."
+            yield Diagnostic("ML308", "warning", message, "Move what may fail for other reasons into a step of its own.",
+                             step.step.first, name="retries")  # fmt: skip
+        if asked.timeout is not None and asked.timeout > 0 and asked.timeout != round(asked.timeout):
+            message = f"step {step.name!r}: timeout is {asked.timeout:g} s; Kubernetes counts whole seconds."
+            yield Diagnostic("ML308", "warning", message, "Give whole seconds.", step.step.first, name="timeout")
+    kernel = plan.pipeline.notebook.kernel_name
+    if kernel != "python3":
+        message = (
+            f"the notebook's kernel is {kernel!r}; steps run there with the Python of their image and python3 as the kernel."
+        )
+        yield Diagnostic("ML308", "warning", message, "Name an image with the same packages in mlops_lab.image.", name=kernel)
+
+
+def wrong_settings(plan: Plan) -> Found:
+    """ML309: settings that Kubernetes would not take."""
+    for step in plan.steps:
+        for name, message, fix in settings.wrong(plan, step):
+            yield Diagnostic("ML309", "error", message, fix, name=name)
+
+
+def too_many(plan: Plan) -> Found:
+    """ML310: a pipeline or a step that is larger than the cluster takes."""
+    from mlops_lab.targets.kubeflow.compile import compile_pipeline
+
+    try:
+        size = len(compile_pipeline(plan).yaml)
+    except UsageError as error:
+        message, _, fix = str(error).partition(". ")
+        if not any(too_large(plan)) and not any(wrong_settings(plan)):
+            yield Diagnostic("ML310", "error", f"{message}.", fix)
+        return
+    if size > _WORKFLOW * 0.8:
+        message = (
+            f"the compiled pipeline has {size / 1000:.0f} KB; a cluster whose workflow controller doesn't offload large "
+            f"workflows takes about {_WORKFLOW / 1000:.0f} KB."
+        )
+        yield Diagnostic("ML310", "warning", message, "Merge small steps, or have the controller offload large workflows.")
+
+
+def _importing(plan: Plan, root: str) -> Cell | None:
+    return next((cell for cell in plan.cells if root in imported_roots([cell.tree])), None)
+
+
+def _guarded(cell: Cell, root: str) -> bool:
+    """True if the cell expects that the import may fail."""
+    return any(isinstance(node, ast.Try) and root in imported_roots([node]) for node in ast.walk(cell.tree))
+
+
+CHECKS: tuple[Callable[[Plan], Found], ...] = (
+    local_path, outside_path, too_large, unknown_path, uninstallable, from_nowhere, this_machine, not_honoured, wrong_settings,
+    too_many,
+)  # fmt: skip

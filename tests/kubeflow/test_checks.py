@@ -1,0 +1,69 @@
+"""What `check --on kubeflow` finds, held to the page that documents it."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import string
+from pathlib import Path
+
+import nbformat as nbf
+import pytest
+from conftest import notebook_node
+from test_docs import TARGET_CODES, example, sections
+from typer.testing import CliRunner
+
+from mlops_lab import cli
+from mlops_lab.notebook import from_node
+from mlops_lab.pipeline import build
+from mlops_lab.plan import make_plan
+from mlops_lab.targets import check
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def findings(node, folder):
+    for cell in node.cells:
+        noise = "".join(random.Random(0).choices(string.ascii_letters, k=200_000))
+        cell.source = cell.source.replace("NOISE", noise)
+    return {d.code: d for d in check(make_plan(build(from_node(node, folder / "example.ipynb"))), "kubeflow")}
+
+
+@pytest.mark.parametrize("code", sorted(TARGET_CODES))
+def test_the_example_of_a_code_gives_it_and_the_fixed_one_nothing(code, tmp_path):
+    (tmp_path / "scans.bin").write_bytes(random.Random(0).randbytes(2_000_000))
+    section = sections()[code]
+    found = findings(example(section, "Example"), tmp_path)
+    assert set(found) == {code}
+    assert re.search(rf"^Severity: {found[code].severity}\b", section, re.M)
+    assert found[code].fix
+    assert not findings(example(section, "Fixed"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["heart-disease", "temperature-anomalies"])
+def test_the_examples_travel_as_they_are(name):
+    from mlops_lab import load
+
+    assert check(load(EXAMPLES / f"{name}.ipynb").plan, "kubeflow") == ()
+
+
+def test_the_command_lists_what_will_not_work_and_ends_with_2(tmp_path):
+    path = tmp_path / "nb.ipynb"
+    nbf.write(notebook_node([("step:load", "text = open('/srv/data.txt').read()"), ("step:use", "print(text)")]), path)
+    done = CliRunner().invoke(cli.app, ["check", str(path), "--on", "kubeflow", "--json"])
+    assert done.exit_code == 2
+    assert [(row["code"], row["cell"], row["name"]) for row in json.loads(done.stdout)] == [("ML301", 1, "/srv/data.txt")]
+    assert CliRunner().invoke(cli.app, ["check", str(path)]).exit_code == 0
+    unknown = CliRunner().invoke(cli.app, ["check", str(path), "--on", "kubflow"])
+    assert unknown.exit_code == 2
+    assert "did you mean 'kubeflow'" in unknown.output
+
+
+def test_nothing_is_compiled_with_errors_about_the_target(tmp_path):
+    path = tmp_path / "nb.ipynb"
+    nbf.write(notebook_node([("step:load", "text = open('../data.txt').read()")]), path)
+    done = CliRunner().invoke(cli.app, ["compile", str(path)])
+    assert done.exit_code == 2
+    assert "ML302" in done.output
+    assert not path.with_suffix(".yaml").exists()
