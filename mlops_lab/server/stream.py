@@ -16,7 +16,7 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from mlops_lab.server.base import AUTH_RESOURCE, authorise
+from mlops_lab.server.base import AUTH_RESOURCE, authorise, error_body
 from mlops_lab.server.errors import NotFound
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ignore[
 
     def set_default_headers(self) -> None:
         """Those of pages make no sense for a websocket."""
+
+    def write_error(self, status_code: int, **about: Any) -> None:
+        """A stream that isn't opened is refused as any request."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(error_body(status_code, about))
 
     def get_compression_options(self) -> Any:
         """Outputs are text, mostly."""

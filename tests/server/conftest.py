@@ -5,6 +5,7 @@ The fixtures of pytest-jupyter (a server in the test's own process) are here as 
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -32,7 +33,7 @@ EXTENSION = {"ServerApp": {"jpserver_extensions": {"mlops_lab": True}}}
 @pytest.fixture
 def jp_server_config() -> dict[str, Any]:
     """pytest-jupyter: enable our extension."""
-    return EXTENSION
+    return copy.deepcopy(EXTENSION)  # the server writes into it
 
 
 @dataclass
