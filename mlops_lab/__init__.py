@@ -36,5 +36,19 @@ def _jupyter_labextension_paths() -> list[dict[str, str]]:
     return [{"src": "labextension", "dest": "@mlops-lab/labextension"}]
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext mlops_lab`: the `%mlops` magics."""
+    from mlops_lab.magics import install
+
+    install(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext mlops_lab`."""
+    from mlops_lab.magics import remove
+
+    remove(shell)
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)

@@ -141,6 +141,7 @@ class Run:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        self._shown = False  # by the magic that made it: as the value of its cell it would be shown twice
 
     @property
     def id(self) -> str:
@@ -150,7 +151,7 @@ class Run:
     def state(self) -> runstate.RunState:
         """The picture that the log gives now."""
         state = runstate.fold(self.folder.events())
-        if state.status == "running" and not self.folder.is_active:
+        if state.status == "running" and not self.folder.is_active and not self.folder.is_remote:
             state.status = "interrupted"
         return state
 
@@ -211,6 +212,9 @@ class Run:
         # Only notebooks show it live: IPython in a terminal is told by the error to print `repr`.
         from mlops_lab.widget import display_run
 
+        if self._shown:
+            self._shown = False
+            return
         display_run(self)
 
     @property

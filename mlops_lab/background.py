@@ -31,12 +31,21 @@ LOG, EXIT = "process.log", "exit.json"
 _ERRORS = {kind.__name__: kind for kind in (UsageError, NotebookError, BusyError, RunError, MlopsLabError)}
 
 
-def start(notebook: Path, *, timeout: float = START_SECONDS, **options: Any) -> RunFolder:
+def start(
+    notebook: Path, *, executed: Path | None = None, learn: bool = False, timeout: float = START_SECONDS, **options: Any
+) -> RunFolder:
     """Run a notebook as `Pipeline.run` does with these options (`parameters`, `start`, `only`, `on`, ...).
 
-    Raises what `load` and `Pipeline.run` raise before a run begins.
+    At its end the notebook with all outputs is written to `executed`, too, and what `learn` finds into the notebook. Raises
+    `UsageError` for a parameter's value that JSON doesn't have, and what `load` and `Pipeline.run` raise before a run begins.
     """
-    return _start({"notebook": str(notebook.absolute()), "options": options}, notebook.absolute().parent, timeout)
+    then = {"executed": str(executed.absolute()) if executed else "", "learn": learn}
+    order = {"notebook": str(notebook.absolute()), "options": options, "then": then}
+    try:
+        json.dumps(order)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"A parameter's value can't be handed to the process of the run: {error}.") from None
+    return _start(order, notebook.absolute().parent, timeout)
 
 
 def resume(run: RunFolder, *, timeout: float = START_SECONDS) -> RunFolder:
@@ -184,7 +193,13 @@ def _run(order: Mapping[str, Any], reporter: _Reporter) -> str:
         pipeline = load(order["notebook"])
         runs = Home.of(pipeline.plan.pipeline.notebook.folder).runs
         run = pipeline.run(listener=listen, **order["options"])
-    write(run.notebook(), run.folder.path / "executed.ipynb")
+    node, then = run.notebook(), order.get("then", {})
+    for path in filter(None, (run.folder.path / "executed.ipynb", then.get("executed"))):
+        write(node, Path(path))
+    if then.get("learn"):
+        from mlops_lab.learn import learn
+
+        learn(Path(order["notebook"]), run.folder)
     return run.status
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mlops_lab import step_magic
 from mlops_lab.errors import NotebookError, did_you_mean
 from mlops_lab.roles import Role, TagRule, parse_tag
 from mlops_lab.syntax import SyntaxIssue, is_ours, parse
@@ -177,15 +178,34 @@ def from_node(node: NotebookNode, path: str | Path) -> Notebook:
     path = Path(path).absolute()
     _require_python(node, path)
     cells: list[Cell] = []
+    written: dict[str, dict[str, Any]] = {}  # settings in the text of cells, by step
     for index, raw in enumerate(node.cells):
         if not isinstance(raw.get("source"), str) or "cell_type" not in raw:
             raise NotebookError(f"{path} is not a valid notebook: its cell {index + 1} has no source or no type.")
         if raw.cell_type != "code" or not raw.source.strip():
             continue  # an empty cell runs nothing and takes no execution count
-        tree, issue = (ast.Module([], []), None) if is_ours(raw.source) else parse(raw.source)
+        source, line = step_magic.in_place(raw.source)
+        tree, issue = (ast.Module([], []), None) if is_ours(source) else parse(source)
         tags = tuple(str(tag) for tag in raw.metadata.get("tags", ()))
-        cells.append(Cell(index, len(cells) + 1, raw.get("id") or f"cell-{index}", raw.source, tags, tree, issue))
-    return Notebook(path, node, tuple(cells), _settings(node.metadata.get("mlops_lab", {}), path))
+        if line is not None:
+            try:
+                added, settings = step_magic.parse(line, StepSettings)
+            except ValueError as error:
+                issue = SyntaxIssue(1, str(error))
+            else:
+                tags += tuple(tag for tag in added if tag not in tags)
+                written.setdefault(added[0].removeprefix("step:"), {}).update(settings)
+        cells.append(Cell(index, len(cells) + 1, raw.get("id") or f"cell-{index}", source, tags, tree, issue))
+    return Notebook(path, node, tuple(cells), _settings(_merged(node.metadata.get("mlops_lab", {}), written), path))
+
+
+def _merged(raw: Any, written: dict[str, dict[str, Any]]) -> Any:
+    """The metadata with the settings that stand in cells, which win: they are what a reader sees."""
+    steps = raw.get("steps", {}) if isinstance(raw, dict) else None
+    if not isinstance(steps, dict) or not any(written.values()):
+        return raw
+    known = {name: {**step, **written.get(name, {})} for name, step in steps.items() if isinstance(step, dict)}
+    return {**raw, "steps": {**steps, **{name: step for name, step in written.items() if step}, **known}}
 
 
 def _require_python(node: NotebookNode, path: Path) -> None:

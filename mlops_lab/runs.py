@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from mlops_lab.errors import BusyError, RunError, UsageError, did_you_mean
@@ -93,6 +95,14 @@ class Home:
                 raise RunError(f"Can't make a folder for the run in {self.runs}: {error.strerror}.") from None
             return RunFolder(self.runs / name)
 
+    def last_seconds(self, notebook: Path) -> dict[str, float]:
+        """How long the steps of a notebook took when they last ran, by their names."""
+        found: dict[str, float] = {}
+        for file in (self.results / "last" / notebook.stem).glob("*.json"):
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                found[file.stem] = msgspec.json.decode(file.read_bytes(), type=_Seconds).seconds
+        return found
+
     def list(self) -> list[RunFolder]:
         """All runs, the newest first."""
         if not self.runs.is_dir():
@@ -112,6 +122,10 @@ class Home:
         if matches:
             raise UsageError(f"{name!r} fits several runs: {', '.join(r.id for r in matches[:5])}.")
         raise UsageError(f"There is no run {name!r} in {self.runs}{did_you_mean(name, [r.id for r in runs])}.")
+
+
+class _Seconds(msgspec.Struct):
+    seconds: float
 
 
 def homes(folder: Path) -> list[Home]:
@@ -196,6 +210,16 @@ class RunFolder:
     def finished(self) -> RunFinished | None:
         last = next(reversed(list(self.events())), None)
         return last if isinstance(last, RunFinished) else None
+
+    @property
+    def remote(self) -> Path:
+        """Says which run this is on the engine that runs it, where that is not a process here."""
+        return self.path / "remote.json"
+
+    @property
+    def is_remote(self) -> bool:
+        """True once another engine has the run: it goes on there whether or not a process here follows it."""
+        return self.remote.exists()
 
     @property
     def is_active(self) -> bool:

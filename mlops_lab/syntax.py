@@ -58,12 +58,18 @@ def source_of(tree: ast.Module) -> ast.Module:
     return ast.fix_missing_locations(tree)
 
 
+_OURS = re.compile(r"(\w+\s*=\s*)?%mlops\b|%(re)?load_ext\s+mlops_lab\b")
+
+
 def is_ours(source: str) -> bool:
     """True for a cell that holds only `%mlops` magics (and what loads them): it is never part of a pipeline."""
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
     return bool(lines) and (
         (lines[0].startswith("%%mlops ") and not lines[0].startswith("%%mlops step "))
-        or all(re.match(r"%(mlops\b|load_ext\s+mlops_lab\b|reload_ext\s+mlops_lab\b)", line) for line in lines)
+        or all(
+            re.match(r"(?:\w+\s*=\s*%mlops\b|%(mlops\b|load_ext\s+mlops_lab\b|reload_ext\s+mlops_lab\b))", line)
+            for line in lines
+        )
     )
 
 

@@ -16,8 +16,19 @@ from mlops_lab.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_REJECT
 from mlops_lab.runs import homes
 
 EXIT_OF = {"done": EXIT_DONE, "failed": EXIT_FAILED, "rejected": EXIT_REJECTED, "cancelled": EXIT_CANCELLED}
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+
+def _console(stderr: bool = False) -> Console:
+    """A console; in a notebook's kernel one that writes coloured text, and not each line as an output of its own."""
+    if "ipykernel.zmqshell" in sys.modules and sys.modules["ipykernel.zmqshell"].ZMQInteractiveShell.initialized():
+        return Console(
+            stderr=stderr, highlight=False, force_jupyter=False, force_terminal=True, color_system="standard", width=110
+        )
+    return Console(stderr=stderr, highlight=False)
+
+
+out = _console()
+err = _console(stderr=True)
 
 
 class Group(TyperGroup):
@@ -56,6 +67,23 @@ def complete_step(ctx: typer.Context, incomplete: str) -> list[str]:
         return [s.name for s in build(read(ctx.params["notebook"])).steps if s.name.startswith(incomplete)]
     except Exception:  # completion must never disturb the shell
         return []
+
+
+def complete_parameter(ctx: typer.Context, incomplete: str) -> list[str]:
+    """`NAME=` for the parameters of the notebook, and after that what values one takes."""
+    from mlops_lab.notebook import read
+    from mlops_lab.pipeline import build
+
+    try:
+        known = build(read(ctx.params["notebook"])).parameters
+    except Exception:  # completion must never disturb the shell
+        return []
+    found = []
+    for parameter in known:
+        values = parameter.type.choices or ((True, False) if parameter.type.kind == "bool" else (parameter.default,))
+        name = f"{parameter.name}="
+        found += [f"{name}{value}" for value in values] if incomplete.startswith(name) else [name]
+    return [each for each in found if each.startswith(incomplete)]
 
 
 def complete_run(incomplete: str) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -19,6 +19,7 @@ from mlops_lab.cli.base import (
     JsonOption,
     NotebookArgument,
     RunArgument,
+    complete_parameter,
     complete_step,
     err,
     out,
@@ -27,6 +28,10 @@ from mlops_lab.cli.base import (
 )
 from mlops_lab.errors import EXIT_FAILED
 from mlops_lab.runs import find
+
+if TYPE_CHECKING:
+    from mlops_lab.api import Pipeline
+    from mlops_lab.targets import Options
 
 ExecutedOption = Annotated[
     Path | None, typer.Option(metavar="OUT.ipynb", help="Write the notebook, with the outputs of all steps, here.")
@@ -40,7 +45,14 @@ StepsOption = Annotated[
 def run(
     notebook: NotebookArgument,
     parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Give a parameter a value.")
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--parameter",
+            metavar="NAME=VALUE",
+            help="Give a parameter a value.",
+            autocompletion=complete_parameter,
+        ),
     ] = None,
     params: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Parameters from a YAML or JSON file; -p goes before it.")
@@ -73,6 +85,16 @@ def run(
     Steps that don't depend on a failed one still run. Ctrl-C cancels cleanly. Every run is kept in .mlops_lab/runs beside
     the notebook; see [bold]mlops-lab runs[/] and [bold]mlops-lab logs[/].
     """
+    pipeline, options = request(**locals())
+    _run(pipeline.plan, options, executed, as_json, learn, on)
+
+
+def request(
+    notebook: str, parameter: list[str] | None = None, params: Path | None = None, executed: Path | None = None, *,
+    start: str = "", end: str = "", only: list[str] | None = None, no_cache: bool = False, workers: int = 0,
+    experiment: str = "", fail_fast: bool = False, no_tracking: bool = False, fixed_graph: bool = False, **_: Any,
+) -> tuple[Pipeline, Options]:  # fmt: skip
+    """What the arguments of `run` ask for: the notebook as a pipeline, and the options, checked."""
     from mlops_lab.api import load
     from mlops_lab.parameters import check as check_values
     from mlops_lab.parameters import load_file, parse
@@ -84,8 +106,7 @@ def run(
     if executed is not None:
         writable(executed, Path(notebook))
     options = Options(values, start, end, tuple(only or ()), not no_cache, workers, experiment, fail_fast)
-    options = replace(options, tracking=not no_tracking, fixed_graph=fixed_graph)
-    _run(pipeline.plan, options, executed, as_json, learn, on)
+    return pipeline, replace(options, tracking=not no_tracking, fixed_graph=fixed_graph)
 
 
 def resume(

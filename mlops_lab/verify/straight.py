@@ -20,6 +20,7 @@ from typing import Any
 
 from mlops_lab.errors import RunError
 from mlops_lab.results import Version
+from mlops_lab.syntax import is_ours
 from mlops_lab.targets.local import kernel_python
 
 _RUNTIME = Path(__file__).parent.parent / "runtime"
@@ -64,6 +65,8 @@ class StraightRun:
             cell.metadata.pop("execution", None)
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
+                if is_ours(cell.source) and "load_ext" not in cell.source:
+                    cell.source = "pass"  # a run within the run; it keeps its number
         self.place.mkdir()
         node.cells.append(new_code_cell(_keep(self.folder, self.place)))
         resources = {"metadata": {"path": str(self.folder)}}

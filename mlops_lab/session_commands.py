@@ -1,0 +1,158 @@
+"""What some commands do in a session, where there is a kernel to stay free and a page to draw on.
+
+Each function takes the magics, and the arguments of the command of the same name (`cli/`); `pull` is a session's only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_lab.errors import UsageError, did_you_mean
+from mlops_lab.widget import in_kernel
+
+if TYPE_CHECKING:
+    from mlops_lab.api import Run
+    from mlops_lab.magics import Magics
+
+
+def run(magics: Magics, **arguments: Any) -> Run:
+    """Start the run, show it, and give it back at once."""
+    from mlops_lab.api import Run
+    from mlops_lab.background import start
+    from mlops_lab.cli.running import request
+    from mlops_lab.targets import Options
+
+    path = Path(arguments["notebook"])
+    magics.session.given = path
+    if path.exists() and (warning := magics.session.unsaved(path)):
+        _warn(warning)
+    _, options = request(**arguments)
+    order = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "resume"}
+    order |= {"parameters": dict(options.parameters), "on": arguments["on"]}
+    folder = start(path, executed=arguments["executed"], learn=arguments["learn"], **order)
+    return _show(Run(folder))
+
+
+def resume(magics: Magics, run: str, executed: Path | None, folder: Path, as_json: bool) -> Run:
+    """Go on with a run in the background, and show it."""
+    from mlops_lab.api import find_run
+
+    if executed is not None:
+        raise UsageError("--executed is for the command line; here: mlops_lab.find_run().notebook() once the run has ended.")
+    return _show(find_run(run, folder).resume())
+
+
+def runs(magics: Magics, **arguments: Any) -> None:
+    """List runs, and attach to those of this notebook that are in progress."""
+    from mlops_lab.api import Run
+    from mlops_lab.cli import history
+    from mlops_lab.runs import homes
+
+    history.runs(**arguments)
+    if arguments["as_json"] or not in_kernel():
+        return
+    for home in homes(arguments["folder"]):
+        for folder in home.list():
+            if folder.is_active and _is_of(folder, arguments["folder"]):
+                _show(Run(folder))
+
+
+def show(magics: Magics, notebook: str, as_json: bool, graph: Path | None) -> None:
+    """Show the steps, and draw the graph into the page."""
+    from mlops_lab.cli import notebooks
+
+    if in_kernel() and not as_json:
+        from IPython.display import SVG, display
+
+        from mlops_lab.api import load
+        from mlops_lab.graph import svg
+
+        display(SVG(svg(load(notebook).plan)))
+    notebooks.show(notebook, as_json, graph)
+
+
+def mlflow(magics: Magics, folder: Path, port: int, no_browser: bool) -> None:
+    """Start MLflow's UI beside the kernel, and show the link to it."""
+    from mlops_lab import mlflow_ui
+
+    home, uri = mlflow_ui.store_of(folder)
+    if in_kernel():
+        from mlops_lab.widget.link import show_link
+
+        show_link(home, uri, port)
+        return
+    address = mlflow_ui.address(uri) or mlflow_ui.Ui.open(home, uri, port=port).url
+    print(f"MLflow: {address}")  # noqa: T201
+
+
+def pull(
+    magics: Any,
+    values: Annotated[list[str], typer.Argument(metavar="STEP.NAME ...", help="What to fetch: train.model, or train for all.")],
+    run: Annotated[str, typer.Option(help="Of which run: its id, a part of it, or 'last'.")] = "last",
+    folder: Annotated[Path, typer.Option("--folder", "-C", help="Look for runs in this folder and those below it.")] = Path(),
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Bind the one value to this name.")] = "",
+) -> None:
+    """Put values that the steps of a run left into this session."""
+    from mlops_lab.api import find_run
+
+    found = find_run(run, folder)
+    steps = found.steps
+    bound: dict[str, Any] = {}
+    for value in values:
+        step, _, variable = value.partition(".")
+        if step not in steps:
+            raise UsageError(f"Run {found.id} has no step {step!r}{did_you_mean(step, steps)}; it has: {', '.join(steps)}.")
+        outputs = steps[step].outputs
+        wanted = [variable] if variable else [each for each in outputs if each.isidentifier()]
+        for each in wanted:
+            if each not in outputs:
+                left = ", ".join(sorted(outputs)) or "nothing"
+                raise UsageError(f"Step {step!r} left no {each!r}{did_you_mean(each, outputs)}; it left: {left}.")
+            bound[each] = outputs[each]
+    if name and len(bound) != 1:
+        raise UsageError(f"--as names one value; these are {len(bound)}.")
+    if name and not name.isidentifier():
+        raise UsageError(f"--as {name}: that is no name for a variable.")
+    magics.shell.user_ns.update({name or each: value for each, value in bound.items()})
+    for each, value in bound.items():
+        print(f"{name or each}: {type(value).__name__}, from run {found.id}")  # noqa: T201
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "run": run, "resume": resume, "runs": runs, "show": show, "mlflow": mlflow, "pull": pull,
+}  # fmt: skip
+
+
+def _show(run: Run) -> Run:
+    """Show a run: live on a page, followed to its end in a terminal, where Ctrl-C stops the following only."""
+    if in_kernel():
+        run._ipython_display_()
+        run._shown = True
+        return run
+    from rich.console import Console
+
+    from mlops_lab.display import Progress, print_failures
+
+    console = Console(highlight=False)
+    try:
+        with Progress(console) as progress:
+            run.wait(listener=progress)
+    except KeyboardInterrupt:
+        console.print(f"Run {run.id} goes on; stop it with: %mlops cancel {run.id}")
+        return run
+    print_failures(run.state, console)
+    return run
+
+
+def _is_of(folder: Any, place: Path) -> bool:
+    return place.suffix != ".ipynb" or ((started := folder.started) is not None and started.notebook == str(place.absolute()))
+
+
+def _warn(text: str) -> None:
+    import sys
+
+    print(text, file=sys.stderr)  # noqa: T201
