@@ -4,13 +4,13 @@
  */
 const COLOURS = [
   '--jp-brand-color1',
-  '--jp-mirror-editor-number-color',
-  '--jp-mirror-editor-keyword-color',
-  '--jp-mirror-editor-def-color',
-  '--jp-accent-color1',
-  '--jp-mirror-editor-string-color',
   '--jp-warn-color1',
-  '--jp-mirror-editor-builtin-color'
+  '--jp-mirror-editor-keyword-color',
+  '--jp-mirror-editor-string-color',
+  '--jp-mirror-editor-operator-color',
+  '--jp-mirror-editor-comment-color',
+  '--jp-mirror-editor-string-2-color',
+  '--jp-mirror-editor-bracket-color'
 ];
 
 /** The colour of the step at a position in notebook order, as a CSS value. */

@@ -37,7 +37,7 @@ export interface IGraphStep {
 }
 
 type StepNode = Node<IGraphStep & { position: number; current: boolean } & Record<string, unknown>>;
-type StepEdge = Edge<{ label: string; shown: boolean }>;
+type StepEdge = Edge<{ label: string }>;
 
 export interface IGraphProps {
   label: string;
@@ -77,7 +77,7 @@ function VariableEdge(props: EdgeProps<StepEdge>): JSX.Element {
       <g onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
         <BaseEdge path={path} markerEnd={props.markerEnd} interactionWidth={18} className={hovered ? 'mlops-mod-hovered' : ''} />
       </g>
-      {(hovered || props.data?.shown) && (
+      {hovered && (
         <EdgeLabelRenderer>
           <div className="mlops-EdgeLabel" style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)` }}>
             {props.data?.label}
@@ -121,11 +121,12 @@ function Flow(props: IGraphProps): JSX.Element {
         type: 'variables',
         focusable: false,
         markerEnd: { type: MarkerType.ArrowClosed, color: 'var(--jp-ui-font-color2)' },
-        data: { label: edgeLabel(edge), shown: edge.source === props.selected || edge.target === props.selected }
+        data: { label: edgeLabel(edge) }
       })),
-    [props.edges, props.selected]
+    [props.edges]
   );
-  const fit = () => void fitView({ padding: 0.08, maxZoom: 1, minZoom: 0.1 });
+  // The controls and the attribution stand below the graph, not on it.
+  const fit = () => void fitView({ padding: { x: '8px', top: '8px', bottom: '40px' }, maxZoom: 1, minZoom: 0.1 });
   useEffect(() => {
     const soon = setTimeout(fit, 30);
     return () => clearTimeout(soon);
@@ -152,7 +153,6 @@ function Flow(props: IGraphProps): JSX.Element {
         zoomOnDoubleClick={false}
         deleteKeyCode={null}
         onNodeClick={(_, node) => props.onSelect(node.id)}
-        proOptions={{ hideAttribution: true }}
         ariaLabelConfig={{
           'controls.zoomIn.ariaLabel': trans.__('Zoom in'),
           'controls.zoomOut.ariaLabel': trans.__('Zoom out'),

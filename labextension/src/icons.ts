@@ -2,6 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
+import { IRunPicture, progress } from './fold';
 import pipelineSvg from '../style/icons/pipeline.svg';
 
 export const pipelineIcon = new LabIcon({ name: '@mlops-lab/labextension:pipeline', svgstr: pipelineSvg });
@@ -59,4 +60,13 @@ export function bytes(count: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   const power = count < 1 ? 0 : Math.min(Math.floor(Math.log10(count) / 3), units.length - 1);
   return `${(count / 1000 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
+}
+
+/** How a run stands, in a few words. */
+export function runText(picture: IRunPicture, trans: TranslationBundle): string {
+  if (picture.status !== 'running') {
+    return statusText(picture.status, trans);
+  }
+  const done = progress(picture);
+  return done === 1 ? trans.__('finishing') : trans.__('running, %1 %', Math.round(done * 100));
 }

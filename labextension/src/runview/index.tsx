@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { IServices, Services, useServices, useSignal } from '../context';
 import { progress } from '../fold';
 import { StepGraph } from '../graph';
-import { duration, mark, pipelineIcon, statusText } from '../icons';
+import { duration, mark, pipelineIcon, runText, statusText } from '../icons';
 import { CMD } from '../ids';
 import type { RunModel } from '../runmodel';
 import { StepTree } from '../tree';
@@ -70,7 +70,7 @@ function View({ run }: { run: RunModel }): JSX.Element {
         <h1>
           {picture.pipeline}{' '}
           <span className={`mlops-Status mlops-mod-${picture.status}`} role="status">
-            {mark(picture.status)} {statusText(picture.status, trans)}
+            {mark(picture.status)} {runText(picture, trans)}
           </span>
         </h1>
         <progress max={1} value={progress(picture)} aria-label={trans.__('Progress of the run')} />

@@ -2,7 +2,7 @@
 import type { IOutput } from '@jupyterlab/nbformat';
 import { OutputAreaModel, SimplifiedOutputArea } from '@jupyterlab/outputarea';
 import { Widget } from '@lumino/widgets';
-import { useEffect, useRef } from 'react';
+import { useLayoutEffect, useRef } from 'react';
 
 import { useServices } from '../context';
 
@@ -10,21 +10,19 @@ export function Outputs({ outputs }: { outputs: readonly IOutput[] }): JSX.Eleme
   const { rendermime } = useServices();
   const host = useRef<HTMLDivElement>(null);
   const area = useRef<{ model: OutputAreaModel; shown: IOutput[]; widget: SimplifiedOutputArea } | null>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const model = new OutputAreaModel({ trusted: false });
     const widget = new SimplifiedOutputArea({ model, rendermime });
     area.current = { model, shown: [], widget };
     Widget.attach(widget, host.current!);
+    // A layout effect ends while its node is still in the document, as Lumino wants it.
     return () => {
       area.current = null;
-      if (widget.isAttached) {
-        Widget.detach(widget);
-      }
       widget.dispose();
       model.dispose();
     };
   }, [rendermime]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const { model, shown } = area.current!;
     if (outputs.length < shown.length) {
       model.clear();

@@ -10,7 +10,7 @@ import { DiagnosticsSection } from './diagnostics';
 import { GraphSection } from './graphsection';
 import { ParametersSection } from './parameters';
 import { RunsSection } from './runlist';
-import { RunSection } from './runsection';
+import { RunBar, RunSection } from './runsection';
 import { StepSection } from './stepform';
 import { SuggestionSection } from './suggestion';
 
@@ -70,6 +70,7 @@ function Panel({ isVisible }: { isVisible: () => boolean }): JSX.Element {
             {trans.__('Suggest steps')}
           </button>
         )}
+        <RunBar model={model} />
       </header>
       {model.problem && (
         <p className="mlops-Problem mlops-mod-error" role="alert">

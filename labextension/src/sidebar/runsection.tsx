@@ -1,9 +1,8 @@
-/** The run button, where to run, and how. */
+/** The run button with the status of the run, and below where to run and how. */
 import { useEffect, useState } from 'react';
 
 import { useServices } from '../context';
-import { progress } from '../fold';
-import { mark, statusText } from '../icons';
+import { mark, runText } from '../icons';
 import { CMD } from '../ids';
 import type { NotebookModel } from '../model';
 import type { ITarget } from '../types';
@@ -11,7 +10,7 @@ import { CheckField, SelectField, TextField } from './field';
 import { Section } from './section';
 
 export function RunSection({ model }: { model: NotebookModel }): JSX.Element | null {
-  const { api, commands, trans } = useServices();
+  const { api, trans } = useServices();
   const [targets, setTargets] = useState<ITarget[]>([]);
   useEffect(() => {
     void api.targets().then(setTargets, () => undefined);
@@ -19,13 +18,10 @@ export function RunSection({ model }: { model: NotebookModel }): JSX.Element | n
   if (model.suggestion) {
     return null;
   }
-  const { options, run } = model;
-  const running = run !== null && !run.finished;
-  const errors = model.errors;
-  const blocked = errors > 0 ? trans._n('Correct the error above first.', 'Correct the %1 errors above first.', errors) : '';
+  const { options } = model;
   const choices = targets.length ? targets : [{ name: 'local', label: trans.__('This machine'), available: true, kind: 'local' }];
   return (
-    <Section name="run" title={trans.__('Run')}>
+    <Section name="run" title={trans.__('Where and how to run')}>
       <SelectField
         label={trans.__('Where')}
         value={options.target}
@@ -36,32 +32,6 @@ export function RunSection({ model }: { model: NotebookModel }): JSX.Element | n
         }))}
         onValue={target => model.setOptions({ target })}
       />
-      <div className="mlops-Row">
-        <button
-          type="button"
-          className="mlops-Button mlops-mod-primary"
-          disabled={running || errors > 0 || !model.analysis?.steps.length}
-          onClick={() => commands.execute(CMD.run)}
-        >
-          ▶ {trans.__('Run as pipeline')}
-        </button>
-        {running && (
-          <button type="button" className="mlops-Button" onClick={() => commands.execute(CMD.cancel, { run: run.id })}>
-            ■ {trans.__('Cancel')}
-          </button>
-        )}
-      </div>
-      {blocked && <p className="mlops-Hint">{blocked}</p>}
-      {run && (
-        <div className="mlops-Row" role="status">
-          <button type="button" className="mlops-Link" onClick={() => commands.execute(CMD.openRun, { run: run.id })}>
-            {mark(run.picture.status)} {statusText(run.picture.status, trans)}, {Math.round(progress(run.picture) * 100)} %
-          </button>
-          <button type="button" className="mlops-Link" onClick={() => model.follow(null)} title={trans.__('Take the status of the run off the cells')}>
-            {trans.__('Clear status')}
-          </button>
-        </div>
-      )}
       <details className="mlops-Details">
         <summary>{trans.__('Options')}</summary>
         <CheckField
@@ -92,5 +62,52 @@ export function RunSection({ model }: { model: NotebookModel }): JSX.Element | n
         />
       </details>
     </Section>
+  );
+}
+
+/** Stands at the top of the sidebar, whatever is scrolled. */
+export function RunBar({ model }: { model: NotebookModel }): JSX.Element | null {
+  const { commands, trans } = useServices();
+  const { errors, run } = model;
+  if (model.suggestion || !model.analysis) {
+    return null;
+  }
+  const running = run !== null && !run.finished;
+  return (
+    <div className="mlops-RunBar">
+      <div className="mlops-Row">
+        <button
+          type="button"
+          className="mlops-Button mlops-mod-primary"
+          disabled={running || errors > 0 || model.analysis.steps.length === 0}
+          onClick={() => commands.execute(CMD.run)}
+        >
+          ▶ {trans.__('Run as pipeline')}
+        </button>
+        {running && (
+          <button type="button" className="mlops-Button" onClick={() => commands.execute(CMD.cancel, { run: run.id })}>
+            ■ {trans.__('Cancel')}
+          </button>
+        )}
+      </div>
+      {errors > 0 && (
+        <p className="mlops-Hint">{trans._n('Correct the error below first.', 'Correct the %1 errors below first.', errors)}</p>
+      )}
+      {run && (
+        <div className="mlops-Row" role="status">
+          <button type="button" className="mlops-Link" onClick={() => commands.execute(CMD.openRun, { run: run.id })}>
+            {mark(run.picture.status)} {runText(run.picture, trans)}
+          </button>
+          <button
+            type="button"
+            className="mlops-Link"
+            onClick={() => model.follow(null)}
+            title={trans.__('Take the status of the run off the cells')}
+          >
+            {trans.__('Clear status')}
+          </button>
+        </div>
+      )}
+    </div>
   );
 }
