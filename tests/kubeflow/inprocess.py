@@ -17,16 +17,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from parity import process as place
+from parity.inprocess import Outcome, _guarded, read
+from parity.process import process, run_cell, sweep
+from parity.programs import Cell
+
 from mlops_lab import checks
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Plan, make_plan
 from mlops_lab.runs import Home
 from mlops_lab.runtime import remote
 from mlops_lab.targets.kubeflow.compile import _Compiler
-from parity import process as place
-from parity.inprocess import Outcome, _guarded, read
-from parity.process import process, run_cell, sweep
-from parity.programs import Cell
 
 _numbers = itertools.count()
 
@@ -62,7 +63,10 @@ class _Work(remote._Work):  # type: ignore[misc]
         return prints, loud or ("" if error == "" else "cell")
 
     def _hand_on_notebook(self) -> None:
-        pass
+        """There is none."""
+
+    def hand_back(self) -> None:
+        """Nobody follows."""
 
 
 def run(plan: Plan, seed: int, folder: Path, artifacts: Path) -> Iterator[tuple[Any, list[tuple[str, str]], str]]:

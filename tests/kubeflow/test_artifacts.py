@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from parity import inprocess as parity
 from parity.campaign import show
 from parity.process import quick

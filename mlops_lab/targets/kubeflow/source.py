@@ -11,6 +11,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def packed(content: Any) -> str:
     return base64.b85encode(zlib.compress(text.encode("utf-8", "surrogatepass"), 9)).decode()
 
 
+@cache
 def runtime() -> str:
     """The runtime's modules, compressed, as text."""
     modules = {path.name: path.read_text(encoding="utf-8") for path in sorted(_RUNTIME.glob("*.py")) if path.name not in _STAYS}
@@ -127,5 +129,8 @@ def _literal(source: str) -> str:
     """A Python literal of a line break and the source, as plain text where that can be."""
     if not source:
         return "''"
-    plain = "'''" not in source and not source.endswith(("'", "\\")) and "\r" not in source and "\0" not in source
-    return f"r'''\n{source}'''" if plain else repr("\n" + source)
+    if "\r" not in source and "\0" not in source and not source.endswith("\\"):
+        for quotes in ("'''", '"""'):
+            if quotes not in source and not source.endswith(quotes[0]):
+                return f"r{quotes}\n{source}{quotes}"
+    return repr("\n" + source)

@@ -1,0 +1,270 @@
+"""Compiled pipelines: held to KFP's rules, equal to the byte for equal notebooks, and readable."""
+
+from __future__ import annotations
+
+import ast
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import notebook_node
+from parity.programs import cells_of as cells_of_program
+from parity.programs import program
+from parity.test_table import batches, cells_of
+
+from mlops_lab import load
+from mlops_lab.checks import check
+from mlops_lab.errors import UsageError
+from mlops_lab.notebook import from_node
+from mlops_lab.pipeline import build
+from mlops_lab.plan import make_plan
+from mlops_lab.targets.kubeflow.compile import compile_pipeline
+
+from .rules import hold
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.ipynb"))
+
+
+def plan_of(cells, metadata=None, path="nb.ipynb"):
+    return make_plan(build(from_node(notebook_node(cells, metadata), path)))
+
+
+def compiled(cells, metadata=None, **options):
+    return compile_pipeline(plan_of(cells, metadata), **options)
+
+
+def source_of(made, step):
+    return made.spec["deploymentSpec"]["executors"][f"exec-{step}"]["container"]["command"][-1]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_every_example_follows_the_rules_of_the_backend(path):
+    hold(compile_pipeline(load(path).plan).yaml)
+
+
+def test_every_notebook_of_the_parity_table_follows_the_rules_of_the_backend(tmp_path):
+    count = 0
+    for rows in batches():
+        plan = plan_of([(tags, source) for tags, source, _ in cells_of(rows)], path=tmp_path / "nb.ipynb")
+        if not any(d.severity == "error" for d in check(plan)):
+            hold(compile_pipeline(plan, install=False).yaml)
+            count += 1
+    assert count > 50
+
+
+def test_random_notebooks_follow_the_rules_of_the_backend(tmp_path):
+    for seed in range(25):
+        plan = plan_of(cells_of_program(program(random.Random(seed))), path=tmp_path / "nb.ipynb")
+        if not any(d.severity == "error" for d in check(plan)):
+            hold(compile_pipeline(plan, install=False).yaml)
+
+
+def test_equal_notebooks_give_equal_bytes_in_processes_that_hash_otherwise(notebook):
+    path = notebook(
+        [*CELLS, ("step:many", "def f(): return rate, kind, model\nnames = {n for n in 'abcdef'}\nprint(f(), names)")]
+    )
+    code = (
+        "import sys; from mlops_lab import load; from mlops_lab.targets.kubeflow.compile import compile_pipeline; "
+        "sys.stdout.buffer.write(compile_pipeline(load(sys.argv[1]).plan).yaml.encode())"
+    )
+    texts = {
+        subprocess.run([sys.executable, "-c", code, path], env={"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE,
+                       check=True).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(texts) == 1
+
+
+CELLS = [
+    ("parameters", "rate: float = 0.5  # how fast\nkind: str = 'a'\nsizes = [1, 2]\nlimit: int | None = None"),
+    ("step:load", "import pandas as pd\n\nframe = pd.DataFrame({'x': [1, 2]})  # some data   \ntext = '''\\\nthree\n'''"),
+    ("step:train", "model = frame.x.mean() * rate\naccuracy = 0.5\nprint(kind, sizes, limit)"),
+    ("step:check gate", "assert accuracy > 0.1"),
+]
+
+
+def test_parameters_are_typed_and_have_defaults_and_descriptions():
+    from typing import Literal  # noqa: F401 - as in the cell
+
+    made = compiled([("", "from typing import Literal"), *CELLS, ("parameters", "mode: Literal['x', 'y'] = 'x'")])
+    declared = made.spec["root"]["inputDefinitions"]["parameters"]
+    assert declared["rate"] == {
+        "defaultValue": 0.5, "isOptional": True, "parameterType": "NUMBER_DOUBLE", "description": "how fast",
+    }  # fmt: skip
+    assert declared["sizes"]["defaultValue"] == "[1, 2]"
+    assert "JSON" in declared["sizes"]["description"]
+    assert declared["limit"]["defaultValue"] == "null"
+    assert declared["mode"]["literals"] == ["x", "y"]
+    assert made.arguments({"rate": 1, "sizes": [3], "limit": 4}) == {"rate": 1.0, "sizes": "[3]", "limit": "4"}
+
+
+def test_each_variable_is_an_artifact_of_its_type():
+    made = compiled([
+        ("step:load", "import pandas as pd\nframe = pd.read_csv('x.csv')\nn = 3"),
+        ("step:train", "from sklearn.linear_model import LogisticRegression\nclf = LogisticRegression().fit(frame, n)"),
+        ("step:test", "accuracy = clf.score(frame)"),
+    ])  # fmt: skip
+    kinds = {
+        (name, key): artifact["artifactType"]["schemaTitle"]
+        for name, component in made.spec["components"].items()
+        for key, artifact in component["outputDefinitions"]["artifacts"].items()
+    }
+    assert kinds["comp-load", "frame"] == "system.Dataset"
+    assert kinds["comp-load", "n"] == "system.Artifact"
+    assert kinds["comp-train", "clf"] == "system.Model"
+    assert kinds["comp-test", "metrics"] == "system.Metrics"
+    assert kinds["comp-test", "notebook"] == "system.HTML"
+
+
+def test_code_stands_in_the_file_as_it_stands_in_its_cell():
+    made = compiled(CELLS)
+    lines = [line.strip() for line in made.yaml.splitlines()]
+    ends = ("'''),", '"""),')
+    plain = {line.removesuffix(end) for line in lines for end in ends}
+    for _, source in CELLS[1:]:
+        for line in source.splitlines():
+            assert line.strip() in plain, line
+    tree = ast.parse(source_of(made, "load"))
+    (cells,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "CELLS"]
+    assert "\n" + CELLS[1][1] in [source for _, source in ast.literal_eval(cells)]
+
+
+@pytest.mark.parametrize(
+    "source", ["x = r'''a'''", "x = 'a\\\n'", "x = '''\\''''", "x = '\t\u2028\x0c'", "x = 'ü😀'\n\n# end\\"]
+)
+def test_any_code_comes_out_as_it_went_in(source):
+    made = compiled([("step:a", source), ("step:b", "print(x)")])
+    assert yaml.safe_load(made.yaml) == made.spec
+    tree = ast.parse(source_of(made, "a"))
+    (cells,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "CELLS"]
+    assert "\n" + source in [text for _, text in ast.literal_eval(cells)]
+
+
+def test_the_header_names_the_notebook_its_digest_and_the_compiler():
+    plan = plan_of(CELLS)
+    head = compile_pipeline(plan).yaml[:1000]
+    assert f"# Notebook: nb.ipynb, sha256 {plan.pipeline.notebook.digest}" in head
+    assert "# Compiled by: mlops-lab" in head and "kfp 2.17" in head
+    assert "# Steps: load, train (after load), check (after train)" in head
+
+
+def test_requirements_are_what_is_imported_and_the_runtimes_pinned_as_installed():
+    from importlib.metadata import version
+
+    command = " ".join(compiled(CELLS).spec["deploymentSpec"]["executors"]["exec-train"]["container"]["command"][:3])
+    for name in ("pandas", "papermill", "cloudpickle", "ipykernel"):
+        assert f"'{name}=={version(name)}'" in command
+    assert "mlops" not in command and "scikit-learn" not in command
+    assert "kfp==" in command
+    given = compiled(CELLS, {"mlops_lab": {"requirements": ["Pandas>=2", "extra-package"]}})
+    command = " ".join(given.spec["deploymentSpec"]["executors"]["exec-train"]["container"]["command"][:3])
+    assert "'Pandas>=2'" in command and "'extra-package'" in command and "'pandas==" not in command
+    bare = compiled(CELLS, install=False).spec["deploymentSpec"]["executors"]["exec-train"]["container"]["command"]
+    assert "pip install" not in " ".join(bare[:-1])
+
+
+def test_settings_become_what_kubernetes_is_asked_for():
+    step = {
+        "cpu": 2, "memory": "4Gi", "gpu": 1, "retries": 3, "timeout": 90, "cache": False, "image": "registry/own:1", "env": {"MODE": "fast"},
+        "secrets": ["TOKEN"],
+        "kubeflow": {
+            "gpu_type": "amd.com/gpu", "secrets": {"PASSWORD": "db/pass"}, "config_maps": {"REGION": "site"},
+            "volumes": {"/data": "claim"}, "node_selector": {"pool": "gpu"}, "image_pull_secrets": ["pull"],
+            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        },
+    }  # fmt: skip
+    metadata = {"mlops_lab": {"name": "My Pipeline", "image": "common:1", "kubeflow": {"node_selector": {"zone": "a"}},
+                              "steps": {"train": step}}}  # fmt: skip
+    made = compiled(CELLS, metadata)
+    hold(made.yaml)
+    assert made.name == "my-pipeline"
+    executors = made.spec["deploymentSpec"]["executors"]
+    assert executors["exec-load"]["container"]["image"] == "common:1"
+    container = executors["exec-train"]["container"]
+    assert container["image"] == "registry/own:1"
+    assert container["env"] == [{"name": "MODE", "value": "fast"}]
+    resources = container["resources"]
+    assert resources["resourceCpuLimit"] == resources["resourceCpuRequest"] == "2"
+    assert resources["resourceMemoryLimit"] == "4Gi"
+    assert resources["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert resources["accelerator"]["resourceCount"] == "1"
+    task = made.spec["root"]["dag"]["tasks"]["train"]
+    assert task["retryPolicy"] == {
+        "maxRetryCount": 3,
+        "backoffDuration": "1s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "3600s",
+    }
+    assert "enableCache" not in task.get("cachingOptions", {})
+    asked = made.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    assert asked["activeDeadlineSeconds"] == "90"
+    assert {s["keyToEnv"][0]["envVar"]: (s["secretName"], s["keyToEnv"][0]["secretKey"]) for s in asked["secretAsEnv"]} == {
+        "TOKEN": ("my-pipeline", "TOKEN"), "PASSWORD": ("db", "pass"),
+    }  # fmt: skip
+    assert asked["configMapAsEnv"][0]["configMapName"] == "site"
+    assert asked["pvcMount"][0]["mountPath"] == "/data"
+    assert asked["nodeSelector"]["labels"] == {"pool": "gpu", "zone": "a"}
+    assert asked["tolerations"][0]["operator"] == "Exists"
+    assert asked["imagePullSecret"][0]["secretName"] == "pull"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"), [("memory", "4 GB", "no quantity"), ("kubeflow", {"volumes": {"data": "c"}}, "relative")]
+)
+def test_a_setting_that_kubernetes_would_refuse_is_refused_with_its_step(key, value, says):
+    with pytest.raises(UsageError, match=f"Step 'train': .*{says}"):
+        compiled(CELLS, {"mlops_lab": {"steps": {"train": {key: value}}}})
+
+
+def test_a_step_that_is_too_large_is_named():
+    noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=140_000))
+    with pytest.raises(UsageError, match="Step 'big' is too large for Kubeflow: its code has 1\\d\\d KB"):
+        compiled([("step:small", "x = 1"), ("step:big", f"y = {noise!r}; print(x)")])
+
+
+def test_a_change_in_a_step_leaves_the_other_steps_as_they_are():
+    one, other = compiled(CELLS), compiled([*CELLS[:2], ("step:train", CELLS[2][1] + "\nprint(1)"), CELLS[3]])
+    changed = [name for name in ("load", "train", "check") if source_of(one, name) != source_of(other, name)]
+    assert changed == ["train"]
+
+
+def test_local_modules_and_data_that_is_read_travel_and_what_is_written_does_not(tmp_path):
+    from mlops_lab.targets.kubeflow.files import packed
+
+    for name, text in {"helpers.py": "import more", "more.py": "", "unused.py": "", "in.csv": "1", "out.csv": "2", "d/a.txt": "3",
+                       "d/b.txt": "4", "other.txt": "5"}.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    cells = [
+        ("step:a", "import helpers, glob\ntext = open('in.csv').read()\nopen('out.csv', 'w').write(text)"),
+        ("step:b", "print(open('out.csv').read(), glob.glob('d/*.txt'))"),
+    ]
+    found = packed(plan_of(cells, path=tmp_path / "nb.ipynb"))
+    assert sorted(found) == ["d/a.txt", "d/b.txt", "helpers.py", "in.csv", "more.py"]
+
+
+def test_steps_that_wait_for_none_get_the_runtime_from_a_task_of_its_own():
+    one = compiled([("step:a", "x = 1"), ("step:b", "print(x)")])
+    assert one.tasks == one.steps == ("a", "b")
+    assert "RUNTIME = " in source_of(one, "a") and "RUNTIME = " not in source_of(one, "b")
+    two = compiled([("step:a", "x = 1"), ("step:b", "y = 2"), ("step:prepare", "print(x, y)")])
+    assert two.tasks == ("prepare-steps", "a", "b", "prepare")
+    assert "RUNTIME = " not in source_of(two, "a")
+
+
+def test_names_of_every_kind_become_arguments(tmp_path):
+    cells = [
+        ("parameters", "lr = 1\nstate = 'x'\nlocals = 2"),
+        (
+            "step:for",
+            "größe = lr; Größe = 2; state_2 = state; _private = 1; executed = 3; Dataset = 4; 变量 = 5; notebook = locals",
+        ),
+        ("step:print", "print(größe, Größe, state_2, _private, executed, Dataset, 变量, notebook)"),
+    ]
+    made = compile_pipeline(plan_of(cells, path=tmp_path / "Notebook von Jörg (2).ipynb"), install=False)
+    hold(made.yaml)
+    assert made.name == "notebook-von-jorg-2" or made.name.startswith("notebook")
+    compile(source_of(made, "for"), "for", "exec")
