@@ -12,7 +12,7 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado.httputil import responses
-from tornado.web import HTTPError, authenticated
+from tornado.web import HTTPError, RequestHandler, authenticated
 
 from mlops_lab.errors import CheckError, MlopsLabError, UsageError
 from mlops_lab.server.errors import NotFound, TooLarge, kind_of, status_of
@@ -127,6 +127,10 @@ class Handler(ExtensionHandlerMixin, APIHandler):  # type: ignore[misc]
 
     def write_error(self, status_code: int, **about: Any) -> None:
         """Errors of the server itself, in the shape of ours."""
+        if status_code == 405:
+            unserved = RequestHandler._unimplemented_method
+            served = (m for m in self.SUPPORTED_METHODS if getattr(type(self), m.lower(), unserved) is not unserved)
+            self.set_header("Allow", ", ".join(served))
         self.finish(error_body(status_code, about))
 
 

@@ -27,6 +27,7 @@ from mlops_lab.results import Version
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runstate import RunState
 from mlops_lab.runtime import FORMAT
+from mlops_lab.server.errors import NotFound
 from mlops_lab.server.runs import Runs
 
 _CHILD = Path(__file__).with_name("preview_child.py")
@@ -65,7 +66,7 @@ def previews(runs: Runs, name: str, step: str, names: Collection[str], load: boo
     known = {one.name for one in (*inputs, *outputs)}
     for wanted in names:
         if wanted not in known:
-            raise UsageError(f"Step {step!r} of run {name} neither read nor left {wanted!r}.")
+            raise NotFound(f"Step {step!r} of run {name} neither read nor left {wanted!r}.")
     chosen = [[one for one in group if not names or one.name in names] for group in (outputs, inputs)]
     for one in (*chosen[0], *chosen[1]):
         out = one.output

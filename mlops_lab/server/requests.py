@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+Path = Annotated[str, Meta(max_length=4096)]
 
 
 class PostedCell(msgspec.Struct):
     """A cell of the editor."""
 
-    id: str
-    cell_type: str
+    id: Annotated[str, Meta(min_length=1, max_length=200)]
+    cell_type: Literal["code", "markdown", "raw"]
     source: str
     tags: list[str] = []
 
@@ -19,7 +22,7 @@ class PostedCell(msgspec.Struct):
 class Posted(msgspec.Struct):
     """A notebook as the editor has it; `path` is relative to the server's root."""
 
-    path: str
+    path: Path
     cells: list[PostedCell]
     metadata: dict[str, Any] = {}
 
@@ -27,14 +30,14 @@ class Posted(msgspec.Struct):
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What to run and how, as `Pipeline.run` takes it; with `resume` the run to go on with."""
 
-    path: str
+    path: Path
     target: str = "local"
     parameters: dict[str, Any] = {}
     start: str = ""
     end: str = ""
     only: list[str] = []
     cache: bool = True
-    workers: int = 0
+    workers: Annotated[int, Meta(ge=0, le=1000)] = 0
     experiment: str = ""
     fail_fast: bool = False
     tracking: bool = True
@@ -45,11 +48,11 @@ class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
 class CompileRequest(msgspec.Struct):
     """Which saved notebook to compile for which target."""
 
-    path: str
+    path: Path
     target: str = "kubeflow"
 
 
 class OpenRequest(msgspec.Struct):
     """Which attempt at a step to open; 0 is the last one."""
 
-    attempt: int = 0
+    attempt: Annotated[int, Meta(ge=1, le=100_000)] = 0

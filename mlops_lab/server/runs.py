@@ -169,8 +169,6 @@ class Runs:
     def start(self, request: RunRequest) -> str:
         """Begin a run in a process of its own, and give its id once its log has begun."""
         notebook = self.places.notebook(request.path)
-        if request.workers < 0:
-            raise UsageError(f"workers is {request.workers}; give 0 (one a core) or more.")
         if request.resume:
             run, path = self.places.run(request.resume)
             if path != self.places.path_of(notebook):
