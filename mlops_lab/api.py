@@ -22,7 +22,7 @@ from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Edge, Plan, make_plan
 from mlops_lab.runs import Home, RunFolder, find
-from mlops_lab.targets import Options, target
+from mlops_lab.targets import Options, refresh, target
 
 if TYPE_CHECKING:
     from mlops_lab.graph import Picture
@@ -282,6 +282,11 @@ class _Outputs(Mapping[str, Any]):
         version = known[name].version
         if version.startswith("refused:"):
             raise UsageError(version.partition(":")[2])
+        if self._folder.is_remote:
+            raise UsageError(
+                f"The value of {name!r} is on the engine that ran step {self._state.name!r}, among the artifacts of its task. To "
+                f"have it here, run the pipeline here."
+            )
         return _load_value(self._folder, self._state.name, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -331,10 +336,11 @@ def to_resume(folder: RunFolder) -> tuple[Plan, Options, str]:
 
     Raises `UsageError` for a run that is in progress or done.
     """
+    refresh(folder)
     started, finished = folder.started, folder.finished
     if started is None:
         raise UsageError(f"Run {folder.id} has no log to go on from.")
-    if folder.is_active:
+    if folder.is_active or (folder.is_remote and finished is None):
         raise UsageError(f"Run {folder.id} is still in progress; follow it with: mlops-lab logs {folder.id} --follow")
     if finished and finished.status == "done":
         raise UsageError(f"Run {folder.id} is done: there is nothing to resume.")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mlops_lab._version import __version__
-from mlops_lab.cli import history, kubeflow, mlflow, notebooks, running
+from mlops_lab.cli import connect, history, kubeflow, mlflow, notebooks, running
 from mlops_lab.cli.base import Group, out
 
 COMMANDS = (
@@ -27,6 +27,8 @@ COMMANDS = (
     history.logs,
     history.cancel,
     running.resume,
+    connect.connect,
+    connect.schedule,
     mlflow.mlflow,
 )
 

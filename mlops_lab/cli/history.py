@@ -13,9 +13,11 @@ import typer
 from rich.markup import escape
 
 from mlops_lab import events as ev
-from mlops_lab.cli.base import FolderOption, JsonOption, RunArgument, out
+from mlops_lab.cli.base import FolderOption, JsonOption, RunArgument, err, out
 from mlops_lab.errors import MlopsLabError, UsageError
 from mlops_lab.runs import RunFolder, find, homes
+from mlops_lab.targets import cancel as cancel_elsewhere
+from mlops_lab.targets import refresh
 
 
 def runs(
@@ -31,7 +33,9 @@ def runs(
 
     folders = sorted((r for home in homes(folder) for r in home.list()), key=lambda r: r.id, reverse=True)
     rows = []
+    unreachable: set[str] = set()
     for each in folders:
+        _bring_up_to_date(each, unreachable)
         state = Run(each).state
         if folder.suffix == ".ipynb" and state.notebook != str(folder.absolute()):
             continue
@@ -41,6 +45,7 @@ def runs(
                 "run": each.id,
                 "notebook": Path(state.notebook).name,
                 "status": state.status,
+                "target": state.target,
                 "started": state.started,
                 "seconds": state.seconds,
                 "steps": len(state.steps),
@@ -70,13 +75,33 @@ def logs(
     started = found.started
     if step and started and step not in started.steps:
         raise UsageError(f"Run {found.id} has no step {step!r}; it has: {', '.join(started.steps)}.")
-    for event in _follow(found) if follow else found.events():
+
+    def show(event: ev.AnyEvent) -> None:
         if step and getattr(event, "step", step) != step:
-            continue
+            return
         if as_json:
             print(msgspec.json.encode(event).decode(), flush=True)  # noqa: T201
         else:
             _print_event(event)
+
+    elsewhere = found.is_remote and not found.is_active
+    if elsewhere and not follow:
+        _bring_up_to_date(found, set())
+    for event in _follow(found) if follow and not elsewhere else found.events():
+        show(event)
+    if elsewhere and follow:
+        refresh(found, follow=True, listeners=(show,))
+
+
+def _bring_up_to_date(run: RunFolder, unreachable: set[str]) -> None:
+    """Ask the engine that has the run how it stands; say once if that can't be done. Its log then shows what was known."""
+    if not run.is_remote or unreachable:
+        return
+    try:
+        refresh(run)
+    except MlopsLabError as error:
+        unreachable.add(str(error))
+        err.print(f"[yellow]Not up to date:[/] {escape(str(error))}", soft_wrap=True)
 
 
 def _follow(run: RunFolder) -> Iterator[ev.AnyEvent]:
@@ -125,6 +150,14 @@ def _print_event(event: ev.AnyEvent) -> None:
 def cancel(run: RunArgument, folder: FolderOption = Path()) -> None:
     """Cancel a run that is in progress, and wait until its kernels are gone."""
     found = find(run, folder)
+    if found.is_remote and not found.is_active and found.finished is None:
+        cancel_elsewhere(found)
+        finished = found.finished
+        ended = finished is not None and finished.status != "cancelled"
+        out.print(
+            f"Run {found.id} had ended already: {finished.status}." if finished and ended else f"Cancelled run {found.id}."
+        )
+        return
     if not found.is_active:
         raise UsageError(f"Run {found.id} is not in progress.")
     found.request_cancel()

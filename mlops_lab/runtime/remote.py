@@ -28,6 +28,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import handback
+
 EVENT = "::mlops-lab "  # in front of the lines of a pod's log that are events, as `mlops_lab/events.py` describes them
 EXIT_FAILED, EXIT_REJECTED = 1, 3
 _SMALL = 2**20  # bytes; a value up to this size also travels with the state, in case a function needs it
@@ -52,6 +54,7 @@ def main(step: dict[str, Any], cells: list[Any], arguments: dict[str, Any], carr
         work.gather()
         failure = work.execute() if cells else None
         if failure:
+            work.hand_back()
             emit({"type": "step_finished", "step": step["name"], "attempt": 1, "seconds": 0.0, **failure})
             print(f"\n{failure['status']}: {failure['failure']['message']}", file=sys.stderr, flush=True)  # noqa: T201
             sys.exit(EXIT_REJECTED if failure["status"] == "rejected" else EXIT_FAILED)
@@ -270,6 +273,7 @@ class _Work:
         if self.cells:
             self._hand_on_notebook()
             self._hand_on_metrics()
+            self.hand_back()
             shown = {
                 name: {key: output[key] for key in ("type", "bytes", "preview") if key in output}
                 | {"version": output["version"][0]}
@@ -279,6 +283,12 @@ class _Work:
             seconds = sum(self.result.get("seconds", {}).values())
             emit({"type": "step_finished", "step": self.name, "attempt": 1, "status": "done", "seconds": seconds,
                   "outputs": shown})  # fmt: skip
+
+    def hand_back(self) -> None:
+        """Give the executed notebook to whoever follows the run."""
+        executed = self.run / "executed.ipynb"
+        handback.notebook(executed, emit)
+        handback.to_mlflow(executed, self.result.get("metrics", {}), emit)
 
     def _hand_on_variables(self, outputs: dict[str, Any]) -> None:
         for variable, argument in self.step["outputs"].items():
@@ -388,7 +398,7 @@ def _page(notebook: dict[str, Any]) -> str:
         import nbformat
         from nbconvert import HTMLExporter
 
-        return str(HTMLExporter().from_notebook_node(nbformat.from_dict({**notebook, "cells": cells}))[0])
+        return str(HTMLExporter().from_notebook_node(nbformat.reads(json.dumps({**notebook, "cells": cells}), as_version=4))[0])
     except Exception as error:
         print(f"no page of the step's notebook: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return "".join(f"<pre>{html.escape(json.dumps(cell, indent=1, ensure_ascii=False))}</pre>\n" for cell in cells)

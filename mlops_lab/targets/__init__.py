@@ -71,6 +71,22 @@ def check(plan: Plan, name: str) -> tuple[Diagnostic, ...]:
     return find(plan) if find else ()
 
 
+def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, ...] = ()) -> None:
+    """Bring the log of a run that goes on elsewhere up to date; with `follow`, until it ends. Nothing to do for other runs.
+
+    A target whose runs go on without a process here has a function `refresh` of this shape. Raises `RunError` where the other
+    side can't be asked.
+    """
+    if folder.is_remote and not folder.is_active and folder.finished is None and (started := folder.started):
+        _module(started.target).refresh(folder, follow, listeners)
+
+
+def cancel(folder: RunFolder) -> None:
+    """Cancel a run that goes on elsewhere and that no process here follows, and wait for its end."""
+    if started := folder.started:
+        _module(started.target).cancel(folder)
+
+
 def _module(name: str) -> ModuleType:
     known = TARGETS | {point.name: point.value for point in entry_points(group="mlops_lab.targets")}
     if name not in known:

@@ -25,3 +25,17 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     """Run a plan on Kubeflow; see `targets.Run`."""
     submit: RunFunction = import_module("mlops_lab.targets.kubeflow.submit").run
     return submit(plan, options, listeners)
+
+
+def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, ...] = ()) -> None:
+    """Write down what is new of a run that goes on on Kubeflow; see `targets.refresh`."""
+    from mlops_lab.targets.kubeflow import submit
+
+    submit.refresh(folder, follow, listeners)
+
+
+def cancel(folder: RunFolder) -> None:
+    """Cancel a run on Kubeflow that no process here follows; see `targets.cancel`."""
+    from mlops_lab.targets.kubeflow import submit
+
+    submit.cancel(folder)

@@ -1,0 +1,319 @@
+"""Kubeflow's picture of a run -> our event log, again and again until the run has ended.
+
+Each look asks for the run and for the logs of the steps that are at work, and writes down what is new since the last one. All
+that is needed for that is in the run's folder: `remote.json` says which run it is, and the event log what is known of it. So
+any process can go on where another one stopped, and an outage only makes it wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from mlops_lab import events as ev
+from mlops_lab import runstate
+from mlops_lab.errors import UsageError
+from mlops_lab.runs import RunFolder
+from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
+from mlops_lab.targets.kubeflow.podlog import PodLog, pods_of
+
+_ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
+_PATIENCE = 3  # looks that a log may take to appear, or to be whole, after its step has ended
+SHORTEST, LONGEST = 1.0, 10.0  # seconds between two looks; longer while nothing happens
+GIVE_UP = 3600.0  # seconds of outage after which following ends; the run goes on
+
+
+@dataclass
+class Remote:
+    """Which run on Kubeflow a folder's run is (`remote.json`).
+
+    `submitted` is false until the server's answer is there: the run may have been made all the same, under this `name`. What
+    ended before `since` (seconds since 1970) is of an earlier life of the same run.
+    """
+
+    connection: str
+    name: str
+    experiment: str = ""
+    run_id: str = ""
+    submitted: bool = False
+    since: float = 0.0
+    url: str = ""
+    retries: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Remote:
+        """Raises `UsageError` where the folder has none."""
+        try:
+            content = json.loads(folder.remote.read_text(encoding="utf-8"))
+            return cls(**{k: v for k, v in content.items() if k in cls.__dataclass_fields__})
+        except (OSError, ValueError, TypeError):
+            raise UsageError(f"Run {folder.id} was never handed to Kubeflow; start it anew.") from None
+
+    def write(self, folder: RunFolder) -> None:
+        """Write it whole or not at all."""
+        temporary = folder.remote.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, folder.remote)
+
+
+class Follower:
+    """Writes what Kubeflow knows of one run into its event log. `look` once, or `until_end`."""
+
+    def __init__(self, folder: RunFolder, remote: Remote, client: Client, emit: Callable[[ev.AnyEvent], None]) -> None:
+        self.folder, self.remote, self.client = folder, remote, client
+        self._write = emit
+        self.told = list(folder.events())
+        self.state = runstate.fold(self.told)
+        self.logs: dict[tuple[str, int], PodLog] = {}
+        self.pods: dict[tuple[str, int], str] = {}
+        self.waited: dict[str, int] = {}
+        self.terminated = False
+        self.news = 0  # events written
+        self.from_cache = False  # KFP took some step's result from its cache
+
+    @property
+    def ended(self) -> bool:
+        """True once the log has its last event."""
+        return self.state.status != "running"
+
+    def emit(self, event: ev.AnyEvent) -> None:
+        """Write an event, and take it into our picture."""
+        self.news += 1
+        runstate.apply(self.state, event)
+        self._write(event)
+
+    def until_end(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Look until the run has ended; cancel it there once that is asked for here.
+
+        Raises `KubeflowError` when the server refuses us, or can't be reached for an hour: the run goes on all the same.
+        """
+        wait, outage, told = SHORTEST, 0.0, False
+        while not self.ended:
+            seen = self.news
+            try:
+                if self.folder.cancel_requested and not self.terminated:
+                    self.client.terminate(self.remote.run_id)
+                    self.terminated = True
+                self.look()
+            except Unavailable as error:
+                outage = outage or time.monotonic()
+                wait = max(error.wait, min(wait * 2, LONGEST))
+                if time.monotonic() - outage > GIVE_UP:
+                    raise
+                if not told and time.monotonic() - outage > 2 * SHORTEST:
+                    told = True
+                    self.emit(
+                        ev.Message(level="warning", text=f"{error}; the run goes on, and is followed again once it can be")
+                    )
+            else:
+                if told:
+                    self.emit(ev.Message(text=f"{self.client.connection.shown} can be reached again"))
+                outage, told = 0.0, False
+                wait = SHORTEST if self.news != seen else min(wait * 1.5, LONGEST)
+            if not self.ended:
+                self._pause(wait, sleep)
+
+    def _pause(self, seconds: float, sleep: Callable[[float], None]) -> None:
+        """Wait, but not longer than somebody who cancels would like to."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self.folder.cancel_requested and not self.terminated:
+                return
+            sleep(min(left, 0.5))
+
+    # -- one look -------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Ask once, and write down what is new."""
+        if self.ended:
+            return
+        run = self.client.run(self.remote.run_id)
+        over = str(run.state) in _ENDED and not self._is_old(run.finished_at)
+        self._plugins(run)
+        details = self._details(run)
+        open_steps = False
+        for name, step in self.state.steps.items():
+            if step.status not in runstate.FINAL:
+                self._step(name, step, details.get(name), over, run)
+                open_steps |= step.status not in runstate.FINAL
+        if over and not open_steps:
+            self._end(run)
+
+    def _details(self, run: Any) -> dict[str, Any]:
+        """Step -> its task: the newest one of that name that has something below it, as Argo's own nodes may share the name."""
+        found: dict[str, Any] = {}
+        tasks = (run.run_details and run.run_details.task_details) or ()
+        self.from_cache = any(task.display_name == "executor" and str(task.state) == "SKIPPED" for task in tasks)
+        for detail in tasks:
+            old = self._is_old(detail.end_time) and str(detail.state) != "SUCCEEDED"
+            if detail.display_name not in self.state.steps or old:
+                continue
+            known = found.get(detail.display_name)
+            if known is None or (bool(detail.child_tasks), _seconds(detail.start_time)) >= (
+                bool(known.child_tasks), _seconds(known.start_time),
+            ):  # fmt: skip
+                found[detail.display_name] = detail
+        return found
+
+    def _is_old(self, ended: datetime | None) -> bool:
+        return bool(self.remote.since) and 0 < _seconds(ended) <= self.remote.since
+
+    def _step(self, name: str, step: runstate.StepState, detail: Any, over: bool, run: Any) -> None:
+        state = str(detail.state) if detail is not None else ""
+        if state == "SKIPPED" or (over and (detail is None or state in ("PENDING", "None", "RUNTIME_STATE_UNSPECIFIED"))):
+            why = "the run was cancelled" if str(run.state) == "CANCELED" else "a step that it waits for did not succeed"
+            self.emit(ev.StepSkipped(step=name, because=why))
+            return
+        if detail is None or state in ("PENDING", "None", "RUNTIME_STATE_UNSPECIFIED"):
+            return
+        ended = state in _ENDED or over
+        log = self._read_logs(name, step, detail, ended)
+        if ended:
+            self._finish(name, step, detail, state, log, run)
+
+    def _start(self, name: str, attempt: int) -> None:
+        notebook = self.folder.attempt(name, attempt) / "executed.ipynb"
+        reason = "on Kubeflow" if attempt == 1 else "tried again by Kubeflow"
+        self.emit(ev.StepStarted(step=name, attempt=attempt, reason=reason, notebook=str(notebook)))
+
+    def _read_logs(self, name: str, step: runstate.StepState, detail: Any, ended: bool) -> PodLog | None:
+        """Read the logs of the step's attempts, from the one that is known to be at work; the last one that there is."""
+        log = None
+        attempt = max(step.attempt, 1)
+        while True:
+            content = self._content(name, detail, attempt)
+            if content is None and (attempt > 1 or step.status != "waiting" or not self._ran(detail)):
+                return log
+            if step.attempt < attempt or step.status == "waiting":
+                if log is not None:
+                    self._tried_again(name, step, log)
+                self._start(name, attempt)
+            if content is None:
+                return None
+            log = self.logs.setdefault((name, attempt), PodLog(name, attempt, self.told))
+            for event in log.read(content, ended):
+                self.emit(event)
+            if attempt > self.remote.retries.get(name, 0) or not (log.result or ended):
+                return log
+            attempt += 1
+
+    def _ran(self, detail: Any) -> bool:
+        """False for a task whose pod was skipped, because its result was in KFP's cache."""
+        return not (str(detail.state) == "SUCCEEDED" and self.from_cache)
+
+    def _content(self, name: str, detail: Any, attempt: int) -> bytes | None:
+        known = self.pods.get((name, attempt))
+        children = [child.pod_name for child in detail.child_tasks or () if child.pod_name]
+        told = [detail.pod_name] if detail.pod_name and attempt == 1 and not self.remote.retries.get(name) else []
+        for pod in [known] if known else [*told, *pods_of(name, children, self.remote.retries.get(name, 0), attempt)]:
+            try:
+                content = self.client.log(self.remote.run_id, pod)
+            except Unavailable:
+                raise
+            except KubeflowError as error:  # who may see runs may not always see logs; their states are still worth having
+                self._say_once(f"The logs of the steps can't be read: {error}")
+                return None
+            if content is not None:
+                self.pods[name, attempt] = pod
+                return content
+        return None
+
+    def _say_once(self, text: str) -> None:
+        if not any(message.text == text for message in self.state.messages):
+            self.emit(ev.Message(level="warning", text=text))
+
+    # -- the end of a step and of the run -------------------------------------------------------------------------
+
+    def _tried_again(self, name: str, step: runstate.StepState, log: PodLog) -> None:
+        failure = self._failure(log, None)
+        self.emit(ev.StepFinished(step=name, attempt=step.attempt, status="failed", seconds=0.0, failure=failure, retry_in=0.0))
+
+    def _finish(self, name: str, step: runstate.StepState, detail: Any, state: str, log: PodLog | None, run: Any) -> None:
+        whole = log is not None and log.result is not None
+        if not whole and state in ("SUCCEEDED", "FAILED") and self._ran(detail):
+            self.waited[name] = self.waited.get(name, 0) + 1
+            if self.waited[name] < _PATIENCE:
+                return
+        seconds = max(_seconds(detail.end_time) - _seconds(detail.start_time), 0.0) if detail.end_time else 0.0
+        attempt = max(step.attempt, 1)
+        if log is not None and (content := log.notebook) is not None:
+            path = self.folder.attempt(name, attempt) / "executed.ipynb"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        result = (log.result if log else None) or {}
+        if state == "SUCCEEDED":
+            if log is None and not self._ran(detail):
+                self.emit(ev.StepCached(step=name, from_run="Kubeflow's cache", notebook=""))
+                return
+            if not whole:
+                self.emit(ev.Message(
+                    level="warning", step=name,
+                    text=f"The log of step {name!r} is not there (any more): what it printed and its executed notebook stay on "
+                         f"Kubeflow, among its artifacts.{f' See {self.remote.url}' if self.remote.url else ''}"))  # fmt: skip
+            outputs = {n: ev.Output(**{k: v for k, v in row.items() if k in ev.Output.__struct_fields__})
+                       for n, row in result.get("outputs", {}).items()}  # fmt: skip
+            self.emit(ev.StepFinished(step=name, attempt=attempt, status="done", seconds=seconds, outputs=outputs))
+            self.emit(ev.StepCommitted(step=name, attempt=attempt))
+            return
+        failed = result.get("status") in ("failed", "rejected")
+        if not failed and (state == "CANCELED" or str(run.state) in ("CANCELED", "CANCELING")):
+            failure = ev.Failure(kind="cancelled", message="the run was cancelled")
+            self.emit(ev.StepFinished(step=name, attempt=attempt, status="cancelled", seconds=seconds, failure=failure))
+            return
+        status = "rejected" if result.get("status") == "rejected" else "failed"
+        failure = self._failure(log, detail)
+        self.emit(ev.StepFinished(step=name, attempt=attempt, status=status, seconds=seconds, failure=failure))
+        self.emit(ev.StepCommitted(step=name, attempt=attempt))
+
+    def _failure(self, log: PodLog | None, detail: Any) -> ev.Failure:
+        told = ((log.result if log else None) or {}).get("failure")
+        if told:
+            known = {key: value for key, value in told.items() if key in ev.Failure.__struct_fields__}
+            return ev.Failure(**{"traceback": log.tail if log else "", **known})
+        said = detail.error.message if detail is not None and detail.error and detail.error.message else ""
+        if log is not None and not log.started:
+            text = (
+                said or "the pod ended before the step began: its packages could not be installed, or its image has no Python"
+            )
+        else:
+            text = said or "the pod ended before the step did: killed (out of memory, say), evicted, or its node is gone"
+        where = f" See {self.remote.url}" if self.remote.url and log is None else ""
+        return ev.Failure(kind="died", message=text + where, traceback=log.tail if log else "")
+
+    def _plugins(self, run: Any) -> None:
+        """Where KFP's own MLflow plugin tracks the run."""
+        found = (run.plugins_output or {}).get("mlflow")
+        entries = (found.entries or {}) if found is not None else {}
+        values = {key: str(entry.value) for key, entry in entries.items() if entry is not None and entry.value is not None}
+        run_id = next((v for k, v in values.items() if k.endswith("run_id")), "")
+        if run_id and (self.state.tracking is None or self.state.tracking.run_id != run_id):
+            uri = next((v for k, v in values.items() if "uri" in k or "endpoint" in k), "")
+            experiment = next((v for k, v in values.items() if k.endswith("experiment_id")), "")
+            self.emit(ev.TrackingRun(step="", run_id=run_id, uri=uri, experiment_id=experiment))
+        if found is not None and str(found.state).endswith("FAILED"):
+            self._say_once(f"tracking: Kubeflow's MLflow plugin failed: {found.state_message or 'it does not say why'}")
+
+    def _end(self, run: Any) -> None:
+        statuses = {step.status for step in self.state.steps.values()}
+        state = str(run.state)
+        message = run.error.message if run.error and run.error.message else ""
+        if state == "CANCELED":
+            status = "cancelled"
+        elif state == "SUCCEEDED" and not statuses & {"failed", "rejected"}:
+            status = "done"
+        else:
+            status = "rejected" if "rejected" in statuses and "failed" not in statuses else "failed"
+            if status == "failed" and "failed" not in statuses:
+                message = message or f"Kubeflow ended the run before a step of it failed. See {self.remote.url}"
+        begun, ended = _seconds(run.created_at), _seconds(run.finished_at)
+        self.emit(ev.RunFinished(status=status, seconds=max(ended - max(begun, self.remote.since), 0.0), message=message))
+
+
+def _seconds(moment: datetime | None) -> float:
+    """Seconds since 1970; 0 for no moment, which KFP also writes as 1970."""
+    return moment.timestamp() if moment is not None else 0.0

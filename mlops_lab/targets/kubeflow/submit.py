@@ -1,0 +1,322 @@
+"""A plan -> a run on Kubeflow, followed to its end: compile, send, follow; and what commands do with such runs later on.
+
+A run is sent once, whatever happens on the way: it has a name of its own there, by which it is looked for before it is sent
+again. From then on it goes on by itself, and `follow.py` writes down what becomes of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlops_lab import events as ev
+from mlops_lab import runstate
+from mlops_lab._version import __version__
+from mlops_lab.errors import MlopsLabError, RunError, UsageError
+from mlops_lab.plan import Plan
+from mlops_lab.runs import Home, RunFolder
+from mlops_lab.targets import Listener, Options
+from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
+from mlops_lab.targets.kubeflow.compile import Compiled, compile_pipeline
+from mlops_lab.targets.kubeflow.connections import Connections
+from mlops_lab.targets.kubeflow.follow import Follower, Remote
+
+_TRIES = 5
+_REFRESH = (3, 10)  # seconds for a look in passing
+_RETRIED_FROM = frozenset({"done", "cached"})
+
+
+def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:
+    """Run a plan on the connected Kubeflow Pipelines; see `targets.Run`."""
+    from mlops_lab.tracking import Tracker
+
+    _refuse(options)
+    compiled = compile_pipeline(plan, options)
+    client = Client(Connections().get())
+    notebook = plan.pipeline.notebook
+    experiment = options.experiment or notebook.settings.experiment or plan.pipeline.name
+    experiment_id = client.experiment(experiment)
+    home = Home.of(notebook.folder)
+    home.prepare()
+    folder = home.new_run()
+    with folder.owned(), _log(folder, listeners) as log:
+        _begin(plan, options, experiment, folder, log)
+        before = _to_retry(plan, options, home)
+        tracker = None
+        if options.tracking and not client.tracks_in_mlflow():
+            tracker = Tracker.start(folder.path, experiment=experiment, notebook=notebook.path, on_message=log.append)
+        try:
+            if before is None or not _retry(before, folder, client, log):
+                spec = prepared(compiled, options, _environments(plan, tracker))
+                retries = {step.name: step.step.settings.retries for step in plan.steps if step.step.settings.retries}
+                remote = Remote(client.connection.name, f"{compiled.name}-{folder.id}", experiment_id, retries=retries)
+                _send(client, remote, folder, spec, compiled.arguments(options.parameters), notebook.path.name)
+            _follow(folder, client, log, tracker)
+        finally:
+            if tracker:
+                tracker.finish(5)
+    return folder
+
+
+def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, ...] = ()) -> None:
+    """Write down what is new of a run: once, or with `follow` until it ends. Nothing to do where another process follows it.
+
+    Raises `KubeflowError` where the server can't be asked.
+    """
+    if folder.is_active or folder.finished:
+        return
+    remote = Remote.read(folder)
+    client = _client(remote, follow)
+    with folder.owned(), _log(folder, listeners) as log:
+        _find_sent(client, remote, folder)
+        if follow:
+            _follow(folder, client, log, None)
+        else:
+            Follower(folder, remote, client, log.append).look()
+
+
+def cancel(folder: RunFolder) -> None:
+    """Cancel a run that no process here follows, and wait until it has ended, for a minute at the longest."""
+    remote = Remote.read(folder)
+    client = _client(remote, True)
+    with folder.owned(), _log(folder, ()) as log:
+        _find_sent(client, remote, folder)
+        follower = Follower(folder, remote, client, log.append)
+        follower.look()
+        if not follower.ended:
+            _cancel(follower)
+
+
+# -- before it is sent ------------------------------------------------------------------------------------------------
+
+
+def _refuse(options: Options) -> None:
+    if options.start or options.end or options.only:
+        raise UsageError(
+            "On Kubeflow a pipeline runs as a whole: leave out --from, --to and --only. Steps that ran before on the same "
+            "inputs are taken from Kubeflow's cache."
+        )
+
+
+def _begin(plan: Plan, options: Options, experiment: str, folder: RunFolder, log: ev.EventLog) -> None:
+    import nbformat
+
+    pipeline, notebook = plan.pipeline, plan.pipeline.notebook
+    nbformat.write(notebook.node, folder.notebook)
+    defaults = {
+        p.name: p.default for p in pipeline.parameters if isinstance(p.default, (str, int, float, bool, list, dict, type(None)))
+    }
+    log.append(
+        ev.RunStarted(
+            run=folder.id,
+            notebook=str(notebook.path),
+            digest=notebook.digest,
+            pipeline=pipeline.name,
+            steps=[step.name for step in plan.steps],
+            target="kubeflow",
+            parameters=defaults | dict(options.parameters),
+            experiment=experiment,
+            options={"cache": options.cache, "tracking": options.tracking},
+            resumed_from=options.resume[0] if options.resume else "",
+            mlops_lab=__version__,
+        )
+    )
+    if options.fail_fast:
+        log.append(ev.Message(level="warning", text="--fail-fast: Kubeflow runs all steps that don't depend on a failed one"))
+
+
+def prepared(
+    compiled: Compiled, options: Options, environments: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What is sent: the compiled pipeline, with the environment of this run in the steps' containers.
+
+    KFP's cache looks at images, commands and inputs and not at the environment, so unchanged steps still hit it.
+    """
+    spec = copy.deepcopy(compiled.spec)
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        if not options.cache:
+            task["cachingOptions"] = {}
+        label = spec["components"][task["componentRef"]["name"]].get("executorLabel", "")
+        container = spec["deploymentSpec"]["executors"].get(label, {}).get("container")
+        if container is not None and (wanted := environments.get(name)):
+            known = {entry["name"] for entry in container.setdefault("env", [])}
+            container["env"] += [{"name": n, "value": v} for n, v in sorted(wanted.items()) if n not in known]
+    return {"pipeline_spec": spec, "platform_spec": compiled.platform} if compiled.platform else spec
+
+
+def _environments(plan: Plan, tracker: Any) -> dict[str, dict[str, str]]:
+    """Step -> where its cells log to MLflow: a run of its own, made beforehand, below that of the whole run."""
+    from mlops_lab.tracking import URI, without_password
+
+    uri = os.environ.get(URI, "")
+    if tracker is None or not is_reachable_from_afar(uri) or without_password(uri) != uri:
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    for step in plan.steps:
+        code = "\n".join(cell.source for cell in step.step.cells)
+        if "mlflow" in code:
+            found[step.name] = tracker.environment(step.name, 1, code=code)
+    return found
+
+
+def is_reachable_from_afar(uri: str) -> bool:
+    """False for a tracking store that only this machine has: a file, a database, a server on localhost."""
+    parts = urlsplit(uri)
+    return parts.scheme in ("http", "https") and parts.hostname not in (None, "localhost", "127.0.0.1", "::1", "0.0.0.0")
+
+
+# -- sending ----------------------------------------------------------------------------------------------------------
+
+
+def _send(client: Client, remote: Remote, folder: RunFolder, spec: dict[str, Any], parameters: dict[str, Any],
+          description: str) -> None:  # fmt: skip
+    """Send the run once. `remote` is written before and after, so that nobody loses it in between."""
+    remote.write(folder)
+    for number in range(_TRIES):
+        try:
+            made = client.create_run(remote.name, remote.experiment, spec, parameters, f"Notebook {description}")
+            break
+        except Unavailable as error:
+            if number == _TRIES - 1:
+                raise RunError(
+                    f"{error}. The run could not be sent for certain. If it was made after all, it is called {remote.name}; "
+                    f"`mlops-lab runs` finds it once Kubeflow answers."
+                ) from None
+            time.sleep(max(error.wait, 0.5 * 2**number))
+            found = _found(client, remote)
+            if found is not None:
+                made = found
+                break
+        except KubeflowError as error:
+            folder.remote.unlink(missing_ok=True)
+            raise RunError(f"The run was not started. {error}") from None
+    _sent(made, client, remote, folder)
+
+
+def _found(client: Client, remote: Remote) -> Any:
+    try:
+        return client.find_run(remote.name, remote.experiment)
+    except Unavailable:
+        return None
+
+
+def _sent(made: Any, client: Client, remote: Remote, folder: RunFolder) -> None:
+    remote.run_id, remote.submitted = str(made.run_id), True
+    remote.url = client.connection.run_url(remote.run_id)
+    remote.write(folder)
+
+
+def _find_sent(client: Client, remote: Remote, folder: RunFolder) -> None:
+    """Find a run whose answer was lost together with the process that sent it."""
+    if remote.submitted:
+        return
+    found = client.find_run(remote.name, remote.experiment)
+    if found is None:
+        raise UsageError(f"Run {folder.id} never reached Kubeflow; start it anew, or go on with: mlops-lab resume {folder.id}")
+    _sent(found, client, remote, folder)
+
+
+def _to_retry(plan: Plan, options: Options, home: Home) -> RunFolder | None:
+    """The run that this one goes on with, if it can go on there as it is: the same notebook and the same parameters."""
+    if not options.resume:
+        return None
+    before = RunFolder(home.runs / options.resume[0])
+    started = before.started
+    if started is None or not before.is_remote or started.target != "kubeflow":
+        return None
+    defaults = {p.name: p.default for p in plan.pipeline.parameters}
+    same = all(started.parameters.get(name) == value for name, value in (defaults | dict(options.parameters)).items())
+    return before if same and started.digest == plan.pipeline.notebook.digest else None
+
+
+def _retry(before: RunFolder, folder: RunFolder, client: Client, log: ev.EventLog) -> bool:
+    """Go on with a run on the server, where it keeps what succeeded. False where the server can't: it is sent anew then."""
+    remote = Remote.read(before)
+    if not remote.submitted or remote.connection != client.connection.name:
+        return False
+    try:
+        last = client.run(remote.run_id)
+        client.retry(remote.run_id)
+    except Unavailable:
+        raise
+    except KubeflowError as error:
+        log.append(ev.Message(text=f"The run can't go on where it stopped ({error}); it is sent anew, and Kubeflow's cache "
+                                   f"keeps what did not change"))  # fmt: skip
+        return False
+    remote.since = last.finished_at.timestamp() if last.finished_at else 0.0
+    remote.write(folder)
+    for name, step in runstate.fold(before.events()).steps.items():
+        if step.status in _RETRIED_FROM:
+            log.append(ev.StepCached(step=name, from_run=before.id, notebook=step.notebook, outputs=step.outputs))
+            if step.metrics:
+                log.append(ev.Metrics(step=name, values=step.metrics))
+    return True
+
+
+# -- following --------------------------------------------------------------------------------------------------------
+
+
+def _follow(folder: RunFolder, client: Client, log: ev.EventLog, tracker: Any) -> None:
+    remote = Remote.read(folder)
+    follower = Follower(folder, remote, client, _drained_first(log, tracker))
+    if not any(message.text.startswith("on Kubeflow: ") for message in follower.state.messages):
+        follower.emit(ev.Message(text=f"on Kubeflow: {remote.url or remote.run_id}"))
+    try:
+        follower.until_end()
+    except KeyboardInterrupt:
+        try:
+            _cancel(follower)
+        except KubeflowError as error:
+            raise RunError(
+                f"The run could not be cancelled: {error}. It goes on; try again: mlops-lab cancel {folder.id}"
+            ) from None
+    except KubeflowError as error:
+        raise RunError(
+            f"{error}\nThe run itself goes on. To see what became of it: mlops-lab logs {folder.id} --follow"
+        ) from None
+
+
+def _drained_first(log: ev.EventLog, tracker: Any) -> Any:
+    """Writes events; before the last one, MLflow gets all others."""
+
+    def emit(event: ev.AnyEvent) -> None:
+        if tracker and isinstance(event, ev.RunFinished):
+            tracker.drain(60 if event.status != "cancelled" else 10)
+        log.append(event)
+
+    return emit
+
+
+def _cancel(follower: Follower, seconds: float = 60) -> None:
+    """Ask the server to end the run, and watch it do so."""
+    follower.client.terminate(follower.remote.run_id)
+    follower.terminated = True
+    deadline = time.monotonic() + seconds
+    while not follower.ended:
+        follower.look()
+        if time.monotonic() > deadline:
+            raise MlopsLabError(
+                f"Kubeflow was asked to cancel run {follower.folder.id}, and has not ended it within {seconds:g} s."
+            )
+        time.sleep(0 if follower.ended else 0.5)
+
+
+def _client(remote: Remote, patient: bool) -> Client:
+    connection = Connections().get("" if remote.connection == "environment" else remote.connection)
+    return Client(connection) if patient else Client(connection, _REFRESH)
+
+
+@contextmanager
+def _log(folder: RunFolder, listeners: tuple[Listener, ...]) -> Iterator[ev.EventLog]:
+    log = ev.EventLog(folder.log)
+    log.listeners += listeners
+    try:
+        yield log
+    finally:
+        log.close()
