@@ -58,11 +58,15 @@ class StepEngine(NBClientEngine):  # type: ignore[misc]
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, start_timeout: int = 60, report: Report | None = None,
                                  kernel_arguments: dict[str, Any] | None = None, provisioner: str = "",
-                                 ready: Callable[[], None] | None = None, **kwargs: Any) -> None:  # fmt: skip
-        with tempfile.TemporaryDirectory(prefix="mlops-") as sockets:
+                                 ready: Callable[[], None] | None = None, closing: contextlib.ExitStack | None = None,
+                                 **kwargs: Any) -> None:  # fmt: skip
+        with contextlib.ExitStack() as at_once:
+            stack = closing or at_once
+            sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlops-", ignore_cleanup_errors=True))
             client = _Client(nb_man, report, sockets, provisioner, ready, timeout=None, startup_timeout=start_timeout,
                              kernel_name=kernel_name)  # fmt: skip
-            client.execute(**(kernel_arguments or {}))
+            stack.callback(client.end_kernel)
+            client.execute(cleanup_kc=False, **(kernel_arguments or {}))
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
@@ -105,6 +109,11 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         await super()._async_cleanup_kernel()
 
     _cleanup_kernel = run_sync(_async_cleanup_kernel)
+
+    def end_kernel(self) -> None:
+        """End the kernel, if there is one."""
+        if self.km is not None:
+            self._cleanup_kernel()
 
     def papermill_execute_cells(self) -> None:
         # Papermill's own loop marks a cell that died or timed out, and all that follow, as completed.
@@ -172,11 +181,12 @@ def is_hidden(cell: Any) -> bool:
 
 def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: str, folder: str, environment: dict[str, str],
             report: Report, start_timeout: int = 120, provisioner: str = "",
-            ready: Callable[[], None] | None = None) -> Outcome:  # fmt: skip
+            ready: Callable[[], None] | None = None, closing: contextlib.ExitStack | None = None) -> Outcome:  # fmt: skip
     """Run a step notebook; the executed one is saved to `output` at every cell, also when it fails.
 
-    `provisioner` names the Jupyter kernel provisioner to start the kernel with, if not the one of its specification. `ready` is
-    called when the kernel is, before the first cell; what it raises ends the execution.
+    `provisioner` names the Jupyter kernel provisioner to start the kernel with, if not the one of its specification. `ready`
+    is called when the kernel is, before the first cell; what it raises ends the execution. With `closing` the kernel lives
+    until that is closed, in the same thread.
     Raises `NoSuchKernel` when the kernel isn't installed, and `OSError` when the output can't be written.
     """
     papermill_engines.register(ENGINE, StepEngine)
@@ -194,6 +204,7 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
             report=report,
             provisioner=provisioner,
             ready=ready,
+            closing=closing,
             kernel_arguments={
                 "cwd": folder,
                 "env": {**os.environ, **environment},

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,20 +137,24 @@ class Executor:
             settings=dict(step.settings.env),
         )
 
-    def execute(self, planned: StepPlan, attempt: Attempt, node: Any) -> Result:
-        """Run one attempt to its end; what goes wrong is in the result. Safe to call from a thread.
+    def execute(self, planned: StepPlan, attempt: Attempt, node: Any, deliver: Callable[[Result], None]) -> None:
+        """Run one attempt to its end and deliver its result, which has what went wrong. Safe to call from a thread.
 
-        Raises `Abandoned` for an attempt that was only prepared.
+        An attempt that was only prepared delivers nothing.
         """
         executed = self.executed(planned, attempt)
         result = Result(
             planned.name, self.folder.id, attempt.number, "failed", 0.0, {}, notebook=str(executed), recipe=attempt.recipe
         )
+        closing = contextlib.ExitStack()
         try:
-            self.run_notebook(planned, attempt, result, node)
+            self.run_notebook(planned, attempt, result, node, closing)
+            if result.status != "done" or result.files_written:
+                closing.close()  # what it still has to write is written when it ends
         except Abandoned:
+            closing.close()
             shutil.rmtree(executed.parent, ignore_errors=True)
-            raise
+            return
         except OSError as error:
             text = f"can't write the step's files in {executed.parent}: {error.strerror or error}"
             result.failure = ev.Failure(kind="error", message=text)
@@ -156,14 +162,15 @@ class Executor:
             result.failure = ev.Failure(kind="error", message=f"{type(error).__name__}: {error}")
             logging.getLogger(__name__).debug("attempt failed", exc_info=True)
         result.seconds = time.monotonic() - attempt.started
-        return result
+        deliver(result)
+        closing.close()
 
     def executed(self, planned: StepPlan, attempt: Attempt) -> Path:
         """Where the attempt's executed notebook is written."""
         return self.folder.attempt(planned.name, attempt.number) / "executed.ipynb"
 
-    def run_notebook(self, planned: StepPlan, attempt: Attempt, result: Result, node: Any) -> None:
-        """Run the step's notebook in a kernel, and take what it reported into the result."""
+    def run_notebook(self, planned: StepPlan, attempt: Attempt, result: Result, node: Any, closing: ExitStack) -> None:
+        """Run the step's notebook in a kernel, and take what it reported into the result. `closing` ends the kernel."""
         import nbformat
 
         from mlops_lab.runtime.execute import execute, kill
@@ -197,6 +204,7 @@ class Executor:
                 raise Abandoned
             order_path.write_text(json.dumps(attempt.order), encoding="utf-8")
 
+        closing.callback(lambda: kill(attempt.process))  # what the step's cells started in the background ends with it
         environment = self._environment(planned, attempt, order_path)
         # What a step has in its environment may matter to an import, which a forked kernel has made already.
         warm = self.warm if self.warm and not planned.step.settings.env and self.warm.wait(_WARM_SECONDS) else None
@@ -212,8 +220,8 @@ class Executor:
             report=report,
             provisioner=PROVISIONER if warm else "",
             ready=ready,
+            closing=closing,
         )
-        kill(attempt.process)  # what the step's cells started in the background ends with it
         written = folder / "result.json"
         if written.exists():
             news = json.loads(written.read_text(encoding="utf-8"))

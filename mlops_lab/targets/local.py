@@ -8,13 +8,12 @@ that running the notebook from top to bottom would give, and it can be kept and 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +29,7 @@ from mlops_lab.results import Result, ResultStore, Version, apply_outputs, attri
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options, schedule
-from mlops_lab.targets.attempt import Abandoned, Attempt, Executor
+from mlops_lab.targets.attempt import Attempt, Executor
 from mlops_lab.targets.schedule import Resources
 from mlops_lab.targets.selection import Selection, select
 
@@ -472,11 +471,8 @@ class _Engine:
         attempt = Attempt(task.attempts + 1, self.executor.recipe(task.planned))
         node = stepnb.build(self.pipeline, task.planned)
 
-        def work() -> None:
-            with contextlib.suppress(Abandoned):
-                self.done.put((task, attempt, self.executor.execute(task.planned, attempt, node)))
-
-        self.pool.submit(work)
+        deliver: Callable[[Result], None] = lambda result: self.done.put((task, attempt, result))  # noqa: E731
+        self.pool.submit(self.executor.execute, task.planned, attempt, node, deliver)
         return attempt
 
     def _prepare(self) -> None:

@@ -90,7 +90,7 @@ class _Engine(local._Engine):  # type: ignore[misc, name-defined]
         self.dice = self.executor.dice = dice
         self.executor.versions = versions
         self.pending: list[Any] = []
-        self.pool = types.SimpleNamespace(submit=self.pending.append)
+        self.pool = types.SimpleNamespace(submit=lambda call, *given: self.pending.append(lambda: call(*given)))
         self.seen: list[Any] = []
 
     def emit(self, event: Any) -> None:
@@ -130,7 +130,7 @@ class _Executor(local.Executor):  # type: ignore[misc, name-defined]
             return super().recipe(planned)
         return Recipe({}, planned.name, {}, {}, None, "", self.plan.seeded)
 
-    def run_notebook(self, planned: Any, attempt: Any, result: Result, node: Any) -> None:
+    def run_notebook(self, planned: Any, attempt: Any, result: Result, node: Any, closing: Any) -> None:
         if attempt.ended_by and self.dice.random() < 0.7:
             result.failure = local.ev.Failure(kind="died", message="killed")
             return
