@@ -153,6 +153,27 @@ class Metrics(Event, tag="metrics"):
     values: dict[str, float]
 
 
+class MetricPoints(Event, tag="metric_points"):
+    """Values that a metric of an attempt took as it went, as [step, value]: what plots show while a step still runs.
+
+    They continue those of the events before. A metric with one value so far has no such event.
+    """
+
+    step: str
+    attempt: int
+    name: str
+    points: list[tuple[int, float]]
+
+
+class LoggedModel(Event, tag="logged_model"):
+    """A model that the cells of an attempt logged to MLflow."""
+
+    step: str
+    attempt: int
+    name: str
+    model_id: str
+
+
 class TrackingRun(Event, tag="tracking_run"):
     """The MLflow run of a step's attempt, or, with an empty `step`, of the whole run."""
 
@@ -181,7 +202,7 @@ class RunFinished(Event, tag="run_finished"):
 
 AnyEvent = (
     RunStarted | StepStarted | CellStarted | CellOutput | CellFinished | StepFinished | StepCommitted | StepOvertaken
-    | StepCached | StepSkipped | Metrics | TrackingRun | Message | RunFinished
+    | StepCached | StepSkipped | Metrics | MetricPoints | LoggedModel | TrackingRun | Message | RunFinished
 )  # fmt: skip
 
 _DECODER = msgspec.json.Decoder(AnyEvent)

@@ -15,7 +15,8 @@ FINAL = frozenset({"done", "cached", "failed", "rejected", "skipped", "cancelled
 class StepState:
     """`status`: waiting, running, retrying, done, cached, failed, rejected, skipped, cancelled.
 
-    A step that is done counts only once it is `committed`; `overtaken` says how often a result did not count.
+    A step that is done counts only once it is `committed`; `overtaken` says how often a result did not count. `points` are the
+    values that its metrics took on the way, `models` the MLflow models that it logged, by name.
     """
 
     name: str
@@ -36,6 +37,8 @@ class StepState:
     outputs: dict[str, ev.Output] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     tracking: ev.TrackingRun | None = None
+    points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,6 +100,7 @@ def apply(state: RunState, event: ev.AnyEvent) -> None:
         case ev.StepStarted():
             step.status, step.attempt, step.reason, step.started = "running", event.attempt, event.reason, event.time
             step.position, step.failure, step.notebook, step.committed = 0, None, event.notebook, False
+            step.points, step.models = {}, {}
         case ev.CellStarted() if event.attempt == step.attempt:
             step.cell, step.position, step.total = event.cell, event.position, event.total
         case ev.StepFinished() if event.attempt == step.attempt:
@@ -115,5 +119,9 @@ def apply(state: RunState, event: ev.AnyEvent) -> None:
             step.status, step.reason = "skipped", event.because
         case ev.Metrics():
             step.metrics.update(event.values)
+        case ev.MetricPoints() if event.attempt == step.attempt:
+            step.points.setdefault(event.name, []).extend(event.points)
+        case ev.LoggedModel() if event.attempt == step.attempt:
+            step.models[event.name] = event.model_id
         case ev.TrackingRun():
             step.tracking = event

@@ -9,21 +9,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import select
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlops_lab import events as ev
+from mlops_lab import runstate
 from mlops_lab.runs import RunFolder
 from mlops_lab.tracking import URI, without_password
 
 _STATUS = {"done": "FINISHED", "failed": "FAILED", "rejected": "FAILED", "cancelled": "KILLED"}
 _TRIES = 3
+_POINTS = 500  # at the most in one event; of more, every so many
+_WATCH = 1.0  # seconds between looks at the metrics of steps that run
 _QUIET_END = 5.0  # seconds without news after which a run whose engine is gone is taken as killed
 
 
@@ -39,6 +44,7 @@ class Mirror:
         self.notebooks: dict[tuple[str, int], str] = {}
         self.open: set[str] = set()
         self.metrics: dict[tuple[str, int], dict[str, float]] = {}
+        self.watched: dict[tuple[str, int], Watch] = {}  # steps that run and are known to use MLflow
         self.failures = 0
         self.down = False
 
@@ -128,6 +134,9 @@ class Mirror:
                 self._overtaken(event)
             case ev.StepCached():
                 self._cached(event)
+            case ev.Metrics():
+                # Also on the parent, where a search for runs finds them.
+                self._log_metrics(self.parent, event.values, event.time)
             case ev.RunFinished(status=status, time=ended):
                 self.finish(status, ended)
 
@@ -156,8 +165,45 @@ class Mirror:
         if event.failure:
             self.attempt(partial(self.client.set_tag, run_id, "mlops_lab.failure", event.failure.message[:5000]))
         self._end(run_id, _STATUS.get(event.status, "FAILED"), event.time)
-        self.metrics[event.step, event.attempt] = self.attempt(lambda: self.client.get_run(run_id).data.metrics) or {}
+        key = (event.step, event.attempt)
+        self.metrics[key] = self.attempt(lambda: self.client.get_run(run_id).data.metrics) or {}
+        if watch := self.watched.pop(key, None):
+            self.attempt(partial(self._watch, key, watch))
+            self.attempt(partial(self._tell_models, key, run_id))
         self._log_files(run_id, event.inputs, self.notebooks.get((event.step, event.attempt), ""))
+
+    def watch(self) -> None:
+        """Tell what the metrics of running steps have become since the last look."""
+        for key, watch in list(self.watched.items()):
+            if key in self.runs:
+                self.attempt(partial(self._watch, key, watch))
+
+    def _watch(self, key: tuple[str, int], watch: Watch) -> None:
+        """A metric counts as a curve once it has two values."""
+        run_id = self.runs[key]
+        values = self.client.get_run(run_id).data.metrics
+        for name in [name for name, value in values.items() if watch.last.get(name) != value]:
+            points = [(m.step, m.value) for m in self.client.get_metric_history(run_id, name) if math.isfinite(m.value)]
+            told = watch.told.get(name, 0)
+            if len(points) > max(told, 1):
+                new = points[told:]
+                shown = new[:: math.ceil(len(new) / _POINTS)]
+                self.say(metric_points={"step": key[0], "attempt": key[1], "name": name, "points": shown})
+                watch.told[name] = len(points)
+        watch.last = values
+
+    def _tell_models(self, key: tuple[str, int], run_id: str) -> None:
+        outputs = self.client.get_run(run_id).outputs
+        for made in outputs.model_outputs if outputs else ():
+            name = self.client.get_logged_model(made.model_id).name
+            self.say(logged_model={"step": key[0], "attempt": key[1], "name": name, "model_id": made.model_id})
+
+    def _log_metrics(self, run_id: str, values: dict[str, float], when: float) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, int(when * 1000), 0) for name, value in values.items()]
+        if run_id and metrics:
+            self.attempt(lambda: self.client.log_batch(run_id, metrics=metrics))
 
     def _log_files(self, run_id: str, inputs: dict[str, str], notebook: str) -> None:
         self.attempt(partial(self._log_inputs, run_id, inputs))
@@ -191,6 +237,10 @@ class Mirror:
 
     def _cached(self, event: ev.StepCached) -> None:
         if run_id := self.reserve(event.step, 0, event.time, **{"mlops_lab.cached_from": event.from_run}):
+            # The pipeline's metrics are the same as if the step had run; nothing is logged as new in the step's own run.
+            made = runstate.fold(RunFolder(self.folder.path.parent / event.from_run).events()).steps.get(event.step)
+            if made and made.metrics:
+                self.say(metrics={"step": event.step, "values": made.metrics})
             self._end(run_id, "FINISHED", event.time)
             self._log_files(run_id, event.inputs, event.notebook)
 
@@ -201,6 +251,14 @@ class Mirror:
         if self.parent:
             self.attempt(lambda: self.client.set_tag(self.parent, "mlops_lab.status", status))
             self._end(self.parent, _STATUS.get(status, "FAILED"), ended)
+
+
+@dataclass
+class Watch:
+    """What was told of an attempt's metrics: the values seen last, and how many points of each."""
+
+    last: dict[str, float] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
 
 
 def _environment() -> str:
@@ -248,7 +306,7 @@ def main() -> None:
 
 def follow(mirror: Mirror, folder: RunFolder, tail: ev.Tail, requests: Requests, say: Callable[..., None]) -> None:
     """Take events as they come. A step waits for its run, so that is answered before the next event is taken."""
-    draining, last_news = False, time.monotonic()
+    draining, last_news, last_watch = False, time.monotonic(), 0.0
 
     def answer(wait: float) -> None:
         nonlocal draining
@@ -256,6 +314,7 @@ def follow(mirror: Mirror, folder: RunFolder, tail: ev.Tail, requests: Requests,
             draining |= "drain" in request
             if "reserve" in request:
                 mirror.reserve(**request["reserve"])
+                mirror.watched[request["reserve"]["step"], request["reserve"]["attempt"]] = Watch()
 
     while True:
         quiet = True
@@ -271,6 +330,9 @@ def follow(mirror: Mirror, folder: RunFolder, tail: ev.Tail, requests: Requests,
         if requests.gone and not folder.is_active and time.monotonic() - last_news > _QUIET_END:
             mirror.finish("cancelled", time.time())
             return
+        if mirror.watched and time.monotonic() - last_watch > _WATCH:
+            mirror.watch()
+            last_watch = time.monotonic()
         answer(0.1)
 
 

@@ -173,6 +173,10 @@ class Tracker:
                     self._changed.notify_all()
             elif "metrics" in message:
                 self._say(ev.Metrics(**message["metrics"]))
+            elif "metric_points" in message:
+                self._say(ev.MetricPoints(**message["metric_points"]))
+            elif "logged_model" in message:
+                self._say(ev.LoggedModel(**message["logged_model"]))
             elif "warning" in message:
                 self._warn(message["warning"])
             elif "drained" in message:

@@ -12,20 +12,23 @@ from typing import Annotated
 import typer
 
 from mlops_lab._version import __version__
-from mlops_lab.cli import connect, history, kubeflow, mlflow, notebooks, running
+from mlops_lab.cli import comparing, connect, history, kubeflow, mlflow, notebooks, parameters, running
 from mlops_lab.cli.base import Group, out
 
 COMMANDS = (
     notebooks.show,
     notebooks.check,
+    parameters.params,
     running.run,
     notebooks.verify,
     notebooks.suggest,
     kubeflow.compile,
     kubeflow.diff,
     history.runs,
+    comparing.compare,
     history.logs,
     history.cancel,
+    history.gc,
     running.resume,
     connect.connect,
     connect.schedule,

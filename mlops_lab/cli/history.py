@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,9 @@ def runs(
         Path, typer.Argument(metavar="[FOLDER|NOTEBOOK]", help="Whose runs; by default those of this folder and below.")
     ] = Path(),
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many, newest first.")] = 20,
+    where: Annotated[
+        str, typer.Option(metavar="SEARCH", help="Only these, as MLflow searches: \"metrics.auc > 0.9 and params.n = '3'\".")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first. A run whose process is gone without an end is shown as interrupted."""
@@ -32,6 +34,11 @@ def runs(
     from mlops_lab.display import print_runs
 
     folders = sorted((r for home in homes(folder) for r in home.list()), key=lambda r: r.id, reverse=True)
+    if where:
+        from mlops_lab.where import matching
+
+        found = matching(folders, where)
+        folders = [each for each in folders if each.path in found]
     rows = []
     unreachable: set[str] = set()
     for each in folders:
@@ -60,7 +67,9 @@ def runs(
     elif rows:
         print_runs(rows, out)
     else:
-        out.print(f"There are no runs in {folder.absolute()} or below it.")
+        which = f"for which {where}" if where else ""
+        place = f"of {folder.name}" if folder.suffix == ".ipynb" else f"in {folder.absolute()} or below it"
+        out.print(f"There are no runs {place}{which and ' ' + which}.", soft_wrap=True, markup=False)
 
 
 def logs(
@@ -87,7 +96,7 @@ def logs(
     elsewhere = found.is_remote and not found.is_active
     if elsewhere and not follow:
         _bring_up_to_date(found, set())
-    for event in _follow(found) if follow and not elsewhere else found.events():
+    for event in found.follow() if follow and not elsewhere else found.events():
         show(event)
     if elsewhere and follow:
         refresh(found, follow=True, listeners=(show,))
@@ -102,20 +111,6 @@ def _bring_up_to_date(run: RunFolder, unreachable: set[str]) -> None:
     except MlopsLabError as error:
         unreachable.add(str(error))
         err.print(f"[yellow]Not up to date:[/] {escape(str(error))}", soft_wrap=True)
-
-
-def _follow(run: RunFolder) -> Iterator[ev.AnyEvent]:
-    seen = 0
-    while True:
-        active = run.is_active  # asked before reading: what it wrote before it ended is then still read
-        for event in run.events(seen):
-            seen = event.seq
-            yield event
-            if isinstance(event, ev.RunFinished):
-                return
-        if not active:
-            return
-        time.sleep(0.2)
 
 
 def _print_event(event: ev.AnyEvent) -> None:
@@ -167,3 +162,38 @@ def cancel(run: RunArgument, folder: FolderOption = Path()) -> None:
     if found.is_active:
         raise MlopsLabError(f"Run {found.id} did not end within a minute.")
     out.print(f"Cancelled run {found.id}.")
+
+
+def gc(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER|NOTEBOOK]", help="Where the runs are kept.")] = Path(),
+    keep: Annotated[str, typer.Option(metavar="SIZE", help="How much may stay: 5GB, 500MB, 0.")] = "5GB",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be deleted.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make room: delete the least recently used runs, and the values that no other run refers to.
+
+    Of each notebook the latest run stays, with all that it refers to.
+    """
+    from dataclasses import asdict
+
+    from mlops_lab import gc as collector
+
+    if str(folder).upper() in {"B", "KB", "MB", "GB", "TB"}:  # `--keep 5 GB`
+        keep, folder = f"{keep} {folder}", Path()
+    size = collector.parse_size(keep)
+    found = homes(folder)
+    if not found:
+        raise UsageError(f"There are no runs in {folder.absolute()} or below it. Name another folder.")
+    cleared = {str(home.folder): collector.collect(home, size, dry_run) for home in found}
+    if as_json:
+        print(json.dumps({place: asdict(one) for place, one in cleared.items()}, indent=2))  # noqa: T201
+        return
+    for place, one in cleared.items():
+        word = "would delete" if dry_run else "deleted"
+        out.print(
+            f"{escape(place)}: {word} {len(one.runs)} runs and {one.bundles} values; "
+            f"{one.before / 1e6:.1f} MB -> {one.after / 1e6:.1f} MB",
+            soft_wrap=True,
+        )
+        if one.after > size:
+            out.print(f"[dim]what is left is needed by the latest run of each notebook ({size / 1e6:.1f} MB were asked for)[/]")

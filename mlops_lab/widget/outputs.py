@@ -40,8 +40,13 @@ class StepOutputs:
         return changed
 
     def shown(self) -> dict[str, Any]:
-        """The outputs as plain data."""
-        return {"step": self.step, "attempt": self.attempt, "cut": self.cut, "outputs": list(self._outputs)}
+        """The outputs as plain data; a copy, since what was shown before is compared with it."""
+        return {
+            "step": self.step,
+            "attempt": self.attempt,
+            "cut": self.cut,
+            "outputs": [dict(output) for output in self._outputs],
+        }
 
     def _take_notebook(self, path: Path) -> None:
         """A step from the cache put its outputs out in the run that made it."""

@@ -244,11 +244,12 @@ class RunView {
     if (RESUMABLE.has(picture.status)) {
       made.push(this.button('Resume', button => this.ask(button, { type: 'resume' })));
     }
-    made.push(this.button('Executed notebook', () => this.open({ type: 'notebook' }, 'the executed notebook'), `In ${picture.folder}`));
     if (hasExtension()) {
       // JupyterLab runs the command of a clicked element that says so.
-      const open = make('button', { type: 'button', 'data-commandlinker-command': 'mlops-lab:open-run', 'data-commandlinker-args': JSON.stringify({ id: picture.id }) }, 'Run view');
-      made.push(open);
+      const command = name => ({ type: 'button', 'data-commandlinker-command': name, 'data-commandlinker-args': JSON.stringify({ run: picture.id }) });
+      made.push(make('button', command('mlops-lab:open-executed-notebook'), 'Executed notebook'), make('button', command('mlops-lab:open-run'), 'Run view'));
+    } else {
+      made.push(this.button('Executed notebook', () => this.open({ type: 'notebook' }, 'the executed notebook'), `In ${picture.folder}`));
     }
     made.push(this.mlflowLink(picture.mlflow, 'MLflow', false));
     this.actions.replaceChildren(...made.filter(Boolean));
@@ -284,12 +285,13 @@ class RunView {
     const left = step.outputs.map(({ name, type, preview }) => `${name}: ${preview || type}`);
     this.say(row.left, left.slice(0, 4).join('\n') + (left.length > 4 ? `\nand ${left.length - 4} more` : ''));
     row.left.title = left.join('\n');
-    const key = JSON.stringify(step.mlflow);
+    const key = JSON.stringify([step.mlflow, step.models]);
     if (row.links.dataset.key !== key) {
       row.links.dataset.key = key;
       const link = this.mlflowLink(step.mlflow, 'MLflow');
       link?.setAttribute('aria-label', `MLflow run of step ${step.name}`);
-      row.links.replaceChildren(...[link].filter(Boolean));
+      const models = step.models.map(({ name, place }) => this.mlflowLink({ ...step.mlflow, place }, `model ${name}`));
+      row.links.replaceChildren(...[link, ...models].filter(Boolean).flatMap((each, i) => (i ? [make('br'), each] : [each])));
     }
   }
 
@@ -320,7 +322,7 @@ class RunView {
   }
 
   drawMetrics(picture) {
-    const key = JSON.stringify(picture.steps.map(({ name, metrics }) => [name, metrics]));
+    const key = JSON.stringify(picture.steps.map(({ name, metrics, curves }) => [name, metrics, curves]));
     if (this.metrics.dataset.key === key) {
       return;
     }
@@ -332,7 +334,8 @@ class RunView {
     );
     const head = ['step', 'metric', 'value'].map(text => make('th', { scope: 'col' }, text));
     const table = make('table', { class: 'mr-table mr-metrics', style: 'margin-top: 8px' }, make('thead', {}, make('tr', {}, ...head)), make('tbody', {}, ...rows));
-    this.metrics.replaceChildren(...(rows.length ? [table] : []));
+    const plots = picture.steps.flatMap(step => Object.entries(step.curves).map(([name, points]) => drawCurve(`${step.name}: ${name}`, points)));
+    this.metrics.replaceChildren(...(rows.length ? [table] : []), ...(plots.length ? [make('div', { class: 'mr-plots' }, ...plots)] : []));
   }
 
   drawNotice() {
@@ -455,6 +458,26 @@ function remaining(steps, now) {
 
 function plain(text) {
   return text.replace(/\u001b\[[0-9;]*[A-Za-z]/g, '');
+}
+
+/** A metric over its steps, with its least and greatest value beside it. */
+function drawCurve(title, points) {
+  const [width, height] = [180, 60];
+  const xs = points.map(([x]) => x);
+  const ys = points.map(([, y]) => y);
+  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const at = ([x, y]) => [4 + ((x - x0) / (x1 - x0 || 1)) * (width - 8), height - 4 - ((y - y0) / (y1 - y0 || 1)) * (height - 8)];
+  const path = points.map(point => at(point).map(each => each.toFixed(1)).join(' ')).join(' L');
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('width', width);
+  svg.setAttribute('height', height);
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', `${title}, ${points.length} points, last ${number(ys.at(-1))}, from ${number(y0)} to ${number(y1)}`);
+  const line = document.createElementNS(svg.namespaceURI, 'path');
+  line.setAttribute('d', `M${path}`);
+  svg.append(line);
+  const about = `${number(ys.at(-1))}  (${number(y0)} to ${number(y1)})`;
+  return make('div', { class: 'mr-plot' }, make('div', {}, title), svg, make('div', { class: 'mr-dim' }, about));
 }
 
 function drawOutput({ kind, name, text, mime, data, html }) {

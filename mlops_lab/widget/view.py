@@ -13,6 +13,7 @@ from mlops_lab import mlflow_ui, runstate
 from mlops_lab.events import TrackingRun
 
 _TEXT = 4000  # characters of a failure's traceback, a message or a parameter that are shown
+_CURVE = 120  # points of a plot
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -69,7 +70,20 @@ def _step(step: runstate.StepState, expected: float | None, run_status: str) -> 
         ],
         "metrics": {name: number(value) for name, value in step.metrics.items()},
         "mlflow": _mlflow(step.tracking),
+        "models": _models(step),
+        "curves": {name: thinned(points) for name, points in step.points.items() if len(points) > 1},
     }
+
+
+def _models(step: runstate.StepState) -> list[dict[str, str]]:
+    run = step.tracking
+    return [{"name": n, "place": mlflow_ui.place(run, i)} for n, i in step.models.items()] if run else []
+
+
+def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Points enough for a small plot, the first and the last among them."""
+    every = math.ceil(len(points) / _CURVE)
+    return [*points[:-1:every], points[-1]]
 
 
 def _mlflow(run: TrackingRun | None) -> dict[str, str] | None:
