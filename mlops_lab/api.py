@@ -298,10 +298,12 @@ class _Outputs(Mapping[str, Any]):
 
 def _load_value(folder: RunFolder, step: str, name: str) -> Any:
     """Load one value as the step left it, with the versions that were current right after it."""
+    from mlops_lab.prelude import imports_in
     from mlops_lab.runtime import load as runtime_load
 
+    imports = imports_in(read(folder.notebook).cells) if folder.notebook.exists() else {}
     _, after = versions_around(folder, runstate.fold(folder.events()), step)
-    return runtime_load.value(name, after, str(Home(folder.path.parent.parent).bundles))
+    return runtime_load.value(name, after, str(Home(folder.path.parent.parent).bundles), imports)
 
 
 def versions_around(folder: RunFolder, state: runstate.RunState, step: str) -> tuple[dict[str, Version], dict[str, Version]]:

@@ -63,6 +63,15 @@ def items_in(cell: Cell) -> list[Item]:
     return found
 
 
+def imports_in(cells: Iterable[Cell]) -> dict[str, list[str]]:
+    """Name -> the import statements in these cells that bind it."""
+    found: dict[str, list[str]] = {}
+    for item in (item for cell in cells for item in items_in(cell) if item.is_import):
+        for name in item.binds - {"*"}:
+            found.setdefault(name, []).append(item.code)
+    return found
+
+
 def import_names(cells: Iterable[Cell]) -> frozenset[str]:
     """Names that only import statements bind, anywhere in these cells: they are replayed and never passed as values."""
     imported: set[str] = set()

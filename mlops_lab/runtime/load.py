@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -26,8 +27,11 @@ def runtime_module(name: str) -> ModuleType:
     return importlib.import_module(f"{top}.{name}")
 
 
-def value(name: str, current: dict[str, list[str]], store: str) -> Any:
-    """The value of a variable under these versions; functions get a namespace with what they need."""
+def value(name: str, current: dict[str, list[str]], store: str, imports: dict[str, list[str]] | None = None) -> Any:
+    """The value of a variable under these versions; functions get a namespace with what they need.
+
+    `imports` are the import statements of the notebook, by the name that each binds.
+    """
     names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
     order = {
         "step": "",
@@ -36,9 +40,29 @@ def value(name: str, current: dict[str, list[str]], store: str) -> Any:
         "current": {n: v for n, v in current.items() if not n.startswith(("module:", "patch:"))},  # their modules are not here
         "reads": [name],
         "keep": [],
-        "imports": {},
+        "imports": imports or {},
         "seeded": False,
     }
     kit = runtime_module("kit").Kit(order, SimpleNamespace(user_ns=names))
+    _import_needed(kit, name, imports or {})
     kit.load()
     return names[name]
+
+
+def _import_needed(kit: Any, name: str, imports: dict[str, list[str]]) -> None:
+    """Make the imports that the value's own code may need while it is loaded, as the prelude of a step does."""
+    todo, seen = [name], set()
+    while todo:
+        wanted = todo.pop()
+        version = kit.current.get(wanted)
+        if wanted in seen or (version and (version[0] in seen or version[0].startswith("refused:"))):
+            continue
+        seen.add(wanted)
+        if version is None:
+            for statement in imports.get(wanted, ()):
+                with contextlib.suppress(ImportError):  # perhaps nobody will miss it
+                    exec(statement, kit.names)
+            continue
+        seen.add(version[0])
+        header = kit._open(version[0]).header
+        todo += [*header.needs, *(f"def:{key}" for key in header.references), *(n for ns in header.bound.values() for n in ns)]

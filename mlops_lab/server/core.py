@@ -116,9 +116,10 @@ class Core:
     async def previews(self, name: str, step: str, names: tuple[str, ...], load: bool) -> dict[str, Any]:
         """The values of a step."""
         if not load:
-            return await self.readers.run(previews, self.runs, name, step, names, False, self.limits)
+            return await self.readers.run(previews, self.runs, name, step, names)
+        imports = (await self.outline(name))["imports"]
         question = msgspec.json.encode(["previews", name, step, names])
-        return await self.loaders.once(question, lambda: previews(self.runs, name, step, names, True, self.limits))
+        return await self.loaders.once(question, lambda: previews(self.runs, name, step, names, imports, self.limits))
 
     def close(self) -> None:
         """Let the threads end. Runs go on without us; nothing of theirs is ours to end."""

@@ -197,7 +197,7 @@ def main() -> None:
     spec.loader.exec_module(load)
     for asked in order["values"]:
         try:
-            found = describe(load.value(asked["name"], asked["current"], order["store"]))
+            found = describe(load.value(asked["name"], asked["current"], order["store"], order["imports"]))
         except MemoryError:
             found = {"error": f"loading it takes more than {order['memory'] / 2**30:.1f} GB of memory"}
         except BaseException as error:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from mlops_lab.server.runs import Runs
 
 _CHILD = Path(__file__).with_name("preview_child.py")
 _LOAD = Path(__file__).parent.parent / "runtime" / "load.py"
+_NOTHING_TO_SEE = {"function", "type", "abc.ABCMeta", "module", "builtin_function_or_method"}  # loading them tells no more
 _AT_ONCE = 200  # values that one request may have loaded
 
 
@@ -59,8 +60,12 @@ class _Asked:
         return hashlib.sha256(f"{FORMAT} {self.output.version} {self.name}".encode()).hexdigest()[:40]
 
 
-def previews(runs: Runs, name: str, step: str, names: Collection[str], load: bool, limits: Limits) -> dict[str, Any]:
-    """Of the step's inputs and outputs (only those with these names, if there are any): variable -> preview."""
+def previews(runs: Runs, name: str, step: str, names: Collection[str] = (), imports: Mapping[str, list[str]] | None = None,
+             limits: Limits | None = None) -> dict[str, Any]:  # fmt: skip
+    """Of the step's inputs and outputs (only those with these names, if there are any): variable -> preview.
+
+    Nothing is loaded without limits. `imports` are the import statements of the notebook, by name: what values need.
+    """
     run, state, _ = runs.step_of(name, step)
     inputs, outputs = _asked(run, state, step)
     known = {one.name for one in (*inputs, *outputs)}
@@ -75,8 +80,9 @@ def previews(runs: Runs, name: str, step: str, names: Collection[str], load: boo
             one.model["step"] = one.step
         if out.version.startswith("refused:"):
             one.model |= {"version": "", "error": out.version.partition(":")[2]}
-    if load:
-        _load(run, state.notebook, [one for one in (*chosen[0], *chosen[1]) if "error" not in one.model], limits)
+    if limits is not None:
+        telling = [o for o in (*chosen[0], *chosen[1]) if "error" not in o.model and o.output.type not in _NOTHING_TO_SEE]
+        _load(run, state.notebook, telling, imports or {}, limits)
     return {"outputs": {one.name: one.model for one in chosen[0]}, "inputs": {one.name: one.model for one in chosen[1]}}
 
 
@@ -98,7 +104,7 @@ def _asked(run: RunFolder, state: RunState, step: str) -> tuple[list[_Asked], li
     return inputs, outputs
 
 
-def _load(run: RunFolder, notebook: str, values: list[_Asked], limits: Limits) -> None:
+def _load(run: RunFolder, notebook: str, values: list[_Asked], imports: Mapping[str, list[str]], limits: Limits) -> None:
     """Add what is known only to who loads the values: from what was kept, else by loading them."""
     home = Home(run.path.parent.parent)
     kept = home.folder / "store" / "previews"
@@ -111,7 +117,7 @@ def _load(run: RunFolder, notebook: str, values: list[_Asked], limits: Limits) -
             missing.setdefault(one.key, []).append(one)
     if not missing:
         return
-    found_now, problem = _run_child(run, home, notebook, [group[0] for group in missing.values()], limits)
+    found_now, problem = _run_child(run, home, notebook, [group[0] for group in missing.values()], imports, limits)
     for key, group in missing.items():
         found = found_now.get(key)
         if found is not None and "error" not in found:
@@ -120,9 +126,8 @@ def _load(run: RunFolder, notebook: str, values: list[_Asked], limits: Limits) -
             one.model |= found or {"error": problem}
 
 
-def _run_child(
-    run: RunFolder, home: Home, notebook: str, values: list[_Asked], limits: Limits
-) -> tuple[dict[str, dict[str, Any]], str]:
+def _run_child(run: RunFolder, home: Home, notebook: str, values: list[_Asked], imports: Mapping[str, list[str]],
+               limits: Limits) -> tuple[dict[str, dict[str, Any]], str]:  # fmt: skip
     """What a child process tells of the values, by key, and why it told no more."""
     import cloudpickle
 
@@ -132,6 +137,7 @@ def _run_child(
         "cloudpickle": str(Path(cloudpickle.__file__).parent.parent),
         "load": str(_LOAD),
         "store": str(home.bundles),
+        "imports": imports,
         "values": [{"key": one.key, "name": one.name, "current": one.current} for one in values],
     }
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

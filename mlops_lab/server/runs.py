@@ -18,6 +18,7 @@ from mlops_lab.notebook import read
 from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
+from mlops_lab.prelude import imports_in
 from mlops_lab.runs import RunFolder
 from mlops_lab.runstate import RunState, StepState
 from mlops_lab.server.analysis import edge_model
@@ -246,7 +247,7 @@ _NOT_OPTIONS = {"path", "target", "resume"}
 
 
 def outline(notebook: Path) -> dict[str, Any]:
-    """Of the notebook as it was run: cell number -> id and index, the cells of each step, the edges. It parses."""
+    """Of the notebook as it was run: cell number -> id and index, the cells of each step, edges, imports. It parses."""
     plan = make_plan(build(read(notebook)))
     cells = plan.pipeline.notebook.cells
     return {
@@ -254,10 +255,11 @@ def outline(notebook: Path) -> dict[str, Any]:
         "indices": {str(cell.number): cell.index for cell in cells},
         "steps": {s.name: {"cells": [cell.id for cell in s.step.cells], "gate": s.step.gate} for s in plan.steps},
         "edges": [edge_model(edge) for edge in plan.edges],
+        "imports": imports_in(plan.cells),
     }
 
 
-NO_OUTLINE: dict[str, Any] = {"cells": {}, "indices": {}, "steps": {}, "edges": []}
+NO_OUTLINE: dict[str, Any] = {"cells": {}, "indices": {}, "steps": {}, "edges": [], "imports": {}}
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
