@@ -37,7 +37,7 @@ export class CellDecorator {
     private readonly _model: NotebookModel,
     private readonly _trans: TranslationBundle,
     private _options: IDecorations,
-    private readonly _open: (step: string) => void
+    private readonly _open: (cell: string) => void
   ) {
     _model.changed.connect(this._onChanged, this);
     this._draw();
@@ -64,7 +64,7 @@ export class CellDecorator {
       const key = look ? JSON.stringify(look) : '';
       if (this._drawn.get(cell) !== key) {
         this._drawn.set(cell, key);
-        draw(cell.node, look, this._options, this._trans, this._open);
+        draw(cell.node, look, this._options, this._trans, () => this._open(cell.model.id));
       }
     }
   }
@@ -106,7 +106,7 @@ function draw(
   look: ILook | null,
   options: IDecorations,
   trans: TranslationBundle,
-  open: (step: string) => void
+  open: () => void
 ): void {
   // Behind the children that Lumino manages, so that their positions in the node stay what it thinks they are.
   let overlay = node.querySelector<HTMLElement>(':scope > .mlops-CellOverlay');
@@ -128,13 +128,13 @@ function draw(
   );
 }
 
-function chips(look: ILook, trans: TranslationBundle, open: (step: string) => void): HTMLElement {
+function chips(look: ILook, trans: TranslationBundle, open: () => void): HTMLElement {
   const row = element('div', 'mlops-Chips');
   const chip = element(look.step ? 'button' : 'span', 'mlops-Chip', look.label);
   chip.title = look.title;
   chip.prepend(element('span', 'mlops-Dot'));
   if (look.step) {
-    chip.onclick = () => open(look.step);
+    chip.onclick = open;
     chip.tabIndex = -1; // reached by the sidebar's tree; a thousand cells must not be a thousand stops
   }
   row.append(chip);

@@ -203,6 +203,22 @@ function text(value: unknown): string {
   return Array.isArray(value) ? value.join('') : String(value ?? '');
 }
 
+/** The status of a step to show: one that still waited or ran when the run ended did not end by itself. */
+export function stepStatus(picture: IRunPicture, name: string): string | undefined {
+  const status = picture.steps[name]?.status;
+  if (!status || !FINAL_RUN.has(picture.status) || !['waiting', 'running', 'retrying'].includes(status)) {
+    return status;
+  }
+  return status === 'waiting' ? 'skipped' : picture.status;
+}
+
+/** The status of a cell to show: it ends as its step does, since the kernel knows nothing of a run being cancelled. */
+export function cellStatus(picture: IRunPicture, step: string, cell: ICellState): string {
+  const whole = stepStatus(picture, step) ?? '';
+  const unended = cell.status === 'running' && whole !== 'running';
+  return unended || (cell.status === 'failed' && ['cancelled', 'rejected'].includes(whole)) ? whole : cell.status;
+}
+
 /** How far a run is, from 0 to 1, by the number of its steps that are finished. */
 export function progress(picture: IRunPicture): number {
   const steps = Object.values(picture.steps);

@@ -81,8 +81,8 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
     let decorations: IDecorations = { rail: true, chips: true, status: true };
     const decorators = new Set<CellDecorator>();
     pipelines.added.connect((_, model) => {
-      const decorator = new CellDecorator(model, trans, decorations, step => {
-        void app.commands.execute(CMD.goToStep, { step });
+      const decorator = new CellDecorator(model, trans, decorations, cell => {
+        void app.commands.execute(CMD.goToStep, { cell });
         void app.commands.execute(CMD.show);
       });
       decorators.add(decorator);

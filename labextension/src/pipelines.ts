@@ -74,7 +74,7 @@ export class Pipelines implements IPipelines {
   }
 
   private _models = new Map<NotebookPanel, NotebookModel>();
-  private _delay = 120;
+  private _delay = 50;
   private _currentChanged = new Signal<this, NotebookModel | null>(this);
   private _added = new Signal<this, NotebookModel>(this);
 }

@@ -6,7 +6,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import type { Api } from './api';
-import { apply, emptyPicture, FINAL_RUN, IRunPicture } from './fold';
+import { apply, cellStatus, emptyPicture, FINAL_RUN, IRunPicture, stepStatus } from './fold';
 import type { IEvent, IRunDetails } from './types';
 
 const NORMAL = 1000;
@@ -45,18 +45,18 @@ export class RunModel implements IDisposable {
   /** The status of each cell of the notebook as it was run, by cell id. */
   cellStatus(id: string): { status: string; seconds: number } | null {
     const step = this.details?.step_states.find(each => each.cells.includes(id));
-    const state = step && this.picture.steps[step.name];
-    if (!step || !state) {
+    if (!step || !this.picture.steps[step.name]) {
       return null;
     }
     const numbers = this.details!.cells;
     const run = (this.picture.cells[step.name] ?? []).find(cell => numbers[cell.number] === id);
     if (run) {
-      const stopped = run.status === 'running' && state.status !== 'running';
-      return { status: stopped ? state.status : run.status, seconds: run.seconds };
+      return { status: cellStatus(this.picture, step.name, run), seconds: run.seconds };
     }
-    const rest = { done: 'waiting', running: 'waiting', failed: 'skipped', rejected: 'skipped' } as Record<string, string>;
-    return { status: state.status === 'cached' ? 'cached' : (rest[state.status] ?? state.status), seconds: 0 };
+    const whole = stepStatus(this.picture, step.name) ?? 'waiting';
+    // The cells of a step below the one that runs, or that ended it.
+    const rest: Record<string, string> = { running: 'waiting', failed: 'skipped', rejected: 'skipped', cancelled: 'skipped' };
+    return { status: rest[whole] ?? whole, seconds: 0 };
   }
 
   /** Asks for the details again. */

@@ -25,10 +25,12 @@ export const FLOW: ICell[] = [
 /** Opens a notebook made of these cells, with the sidebar beside it. */
 export async function open(page: IJupyterLabPageFixture, dir: string, name: string, cells: ICell[]): Promise<void> {
   await write(page, dir, name, cells);
-  await page.notebook.openByPath(`${dir}/${name}`);
-  await page.notebook.activate(name);
-  await page.evaluate(() => window.jupyterapp.commands.execute('mlops-lab:show-sidebar'));
-  await expect(sidebar(page).getByRole('heading', { level: 1 })).toHaveText(name.replace('.ipynb', ''));
+  await page.evaluate(async path => {
+    const { commands } = window.jupyterapp;
+    await commands.execute('docmanager:open', { path });
+    await commands.execute('mlops-lab:show-sidebar');
+  }, `${dir}/${name}`);
+  await expect(sidebar(page).getByRole('heading', { level: 1 })).toHaveText(name.replace('.ipynb', ''), { timeout: 20_000 });
 }
 
 async function write(page: IJupyterLabPageFixture, dir: string, name: string, cells: ICell[]): Promise<void> {

@@ -68,7 +68,7 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   }
   await sidebar(page).getByRole('button', { name: 'Compare' }).click();
   const table = page.getByRole('group', { name: 'Table of the runs' });
-  await expect(table.getByRole('row', { name: /^check/ })).toContainText('code changed', { timeout: 20_000 });
+  await expect(table.getByRole('row', { name: /^check \(/ })).toContainText('code changed', { timeout: 20_000 });
   await expect(page.locator('.mlops-Diff')).toContainText('-assert not broken');
 });
 

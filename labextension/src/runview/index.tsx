@@ -3,7 +3,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import { useState } from 'react';
 
 import { IServices, Services, useServices, useSignal } from '../context';
-import { progress } from '../fold';
+import { progress, stepStatus } from '../fold';
 import { StepGraph } from '../graph';
 import { duration, mark, pipelineIcon, runText, statusText } from '../icons';
 import { CMD } from '../ids';
@@ -60,8 +60,14 @@ function View({ run }: { run: RunModel }): JSX.Element {
   const last = [...steps].reverse().find(step => !['waiting', 'skipped'].includes(step.status));
   const current = picture.steps[chosen] ?? failed ?? busy ?? last ?? steps[0];
   const shown = steps.map(step => {
-    const details_ = details?.step_states.find(each => each.name === step.name);
-    return { name: step.name, gate: details_?.gate ?? false, cells: details_?.cells.length ?? step.total, status: step.status, seconds: step.seconds };
+    const known = details?.step_states.find(each => each.name === step.name);
+    return {
+      name: step.name,
+      gate: known?.gate ?? false,
+      cells: known?.cells.length ?? step.total,
+      status: stepStatus(picture, step.name),
+      seconds: step.seconds
+    };
   });
   const shared = { steps: shown, edges: details?.edges ?? [], selected: current.name, onSelect: setChosen };
   return (

@@ -3,6 +3,7 @@ import type { ICodeCell, IOutput } from '@jupyterlab/nbformat';
 import { useEffect, useState } from 'react';
 
 import { useServices } from '../context';
+import { cellStatus, stepStatus } from '../fold';
 import { duration, mark, statusText } from '../icons';
 import { CMD } from '../ids';
 import type { RunModel } from '../runmodel';
@@ -16,6 +17,7 @@ export function StepView({ run, step }: { run: RunModel; step: IStepState }): JS
   const { commands, trans } = useServices();
   const [tab, setTab] = useState<Tab>('outputs');
   const path = run.details?.path ?? '';
+  const status = stepStatus(run.picture, step.name) ?? step.status;
   const partly: [string, string][] = [
     [CMD.runFrom, trans.__('Run from here')],
     [CMD.runTo, trans.__('Run up to here')],
@@ -32,7 +34,7 @@ export function StepView({ run, step }: { run: RunModel; step: IStepState }): JS
     <article className="mlops-Step" aria-label={trans.__('Step %1', step.name)}>
       <header>
         <h2>
-          {step.name} <span className={`mlops-Status mlops-mod-${step.status}`}>{`${mark(step.status)} ${statusText(step.status, trans)}`}</span>
+          {step.name} <span className={`mlops-Status mlops-mod-${status}`}>{`${mark(status)} ${statusText(status, trans)}`}</span>
           {step.seconds > 0 && <span className="mlops-Step-time">{duration(step.seconds, trans)}</span>}
           {step.attempt > 1 && <span className="mlops-Step-time">{trans.__('attempt %1', step.attempt)}</span>}
         </h2>
@@ -172,7 +174,11 @@ function CellOutputs({ run, step }: { run: RunModel; step: IStepState }): JSX.El
       wanted = false;
     };
   }, [run.id, step.name, isCached, ids.join()]);
-  const live = (run.picture.cells[step.name] ?? []).map(cell => ({ ...cell, key: `${step.attempt}-${cell.number}` }));
+  const live = (run.picture.cells[step.name] ?? []).map(cell => ({
+    ...cell,
+    status: cellStatus(run.picture, step.name, cell),
+    key: `${step.attempt}-${cell.number}`
+  }));
   const cells: IShown[] = isCached ? (cached ?? []) : live;
   if (cells.length === 0) {
     return <p className="mlops-Hint">{isCached && cached === null ? trans.__('Loading…') : trans.__('No cell has run yet.')}</p>;

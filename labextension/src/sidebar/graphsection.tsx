@@ -1,5 +1,6 @@
 /** The live graph of the notebook's steps, and the same as a tree. */
 import { useServices } from '../context';
+import { stepStatus } from '../fold';
 import { StepGraph } from '../graph';
 import { CMD } from '../ids';
 import type { NotebookModel } from '../model';
@@ -19,7 +20,7 @@ export function GraphSection({ model }: { model: NotebookModel }): JSX.Element |
     gate: step.gate,
     cells: step.cells.length,
     issues: issues(step.cells),
-    status: picture?.steps[step.name]?.status,
+    status: picture && stepStatus(picture, step.name),
     seconds: picture?.steps[step.name]?.seconds
   }));
   const select = (step: string) => void commands.execute(CMD.goToStep, { step });
