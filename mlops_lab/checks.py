@@ -15,6 +15,7 @@ from mlops_lab.errors import CheckError, did_you_mean
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import IMPLICIT
 from mlops_lab.plan import Plan
+from mlops_lab.quantities import quantity
 from mlops_lab.roles import STEP_NAME, Role, slug, suspicious
 from mlops_lab.syntax import is_ours
 
@@ -289,6 +290,12 @@ def bad_requests(plan: Plan) -> Found:
             if (isinstance(value, (int, float)) and value < 0) or (key == "timeout" and value == 0):
                 message = f"step {name!r}: {key} is {value}."
                 yield _error("ML115", message, f"Give {key} as a number above zero, or leave it out.", name=key)
+        for key in ("cpu", "memory"):
+            try:
+                quantity(getattr(step, key) or 0)
+            except ValueError:
+                message = f"step {name!r}: {key} is {getattr(step, key)!r}, which is no amount."
+                yield _error("ML115", message, "Write it as Kubernetes does: 2, 500m, 4Gi.", name=key)
 
 
 def parallel_draws(plan: Plan) -> Found:

@@ -83,6 +83,13 @@ class Home:
         finally:
             lock.release()
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Held while runs and values are deleted; a run that begins meanwhile waits."""
+        (self.folder / "locks").mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "locks" / "gc.lock"):
+            yield
+
     def new_run(self) -> RunFolder:
         """A fresh folder, named by the time so that names sort by it."""
         while True:

@@ -46,6 +46,8 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     with home.notebook_lock(notebook.path):
         folder = home.new_run()
         with folder.owned():
+            with home.exclusive():  # once nothing is being deleted any more: who deletes looks for runs first
+                pass
             _Engine(plan, options, selection, home, folder, python, listeners).run()
     return folder
 
