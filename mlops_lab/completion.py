@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from mlops_lab.magics import Magics
 
 
-def complete(magics: Magics, line: str, symbol: str) -> list[str]:
-    """What the last word of a line can become. `symbol` is that word as IPython sees it."""
+def complete(magics: Magics, line: str) -> list[str]:
+    """What the last word of a line can become."""
     words = line.split()
     words = words[[word.endswith("%mlops") for word in words].index(True) + 1 :]
     begun = "" if line[-1:].isspace() or not words else words.pop()

@@ -7,6 +7,7 @@ the session (`session_commands.py`: a run goes on in the background, shown by a 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -38,13 +39,18 @@ class Magics:
         self.shell.register_magic_function(self.cell, "cell", "mlops")
         self.shell.input_transformers_cleanup.append(transform)
         self.shell.events.register("pre_run_cell", self.session.note)
-        self.shell.set_hook("complete_command", self.complete, str_key="%mlops")
+        from IPython.core.completer import context_matcher
+
+        # A matcher, not the older hook: only matchers keep the names that Jedi knows out of these lines.
+        self.matcher = context_matcher(identifier="mlops_lab")(lambda context: self.complete(context))
+        self.shell.Completer.custom_matchers.append(self.matcher)
 
     def remove(self) -> None:
         """Take everything back."""
         transformers = self.shell.input_transformers_cleanup
         transformers[:] = [each for each in transformers if each is not transform]
         self.shell.events.unregister("pre_run_cell", self.session.note)
+        self.shell.Completer.custom_matchers.remove(self.matcher)
         for kind in ("line", "cell"):
             self.shell.magics_manager.magics[kind].pop("mlops", None)
 
@@ -122,6 +128,8 @@ class Magics:
         except typer.Abort:
             raise UsageError("Aborted.") from None
         except Exception as error:
+            if getattr(getattr(error, "param", None), "name", "") == "notebook":
+                self.session.notebook()  # says why there is none, where that is what is missing
             if hasattr(error, "format_message"):  # click's own, wherever typer keeps it
                 raise UsageError(f"%mlops {name}: {error.format_message()}") from None
             raise
@@ -150,14 +158,21 @@ class Magics:
 
     # -- completion ----------------------------------------------------------------------------------------------------
 
-    def complete(self, _: Any, event: Any) -> list[str]:
-        """IPython's completion of a line that begins with %mlops."""
+    def complete(self, context: Any) -> dict[str, Any]:
+        """IPython's completion, of what stands behind %mlops."""
+        from IPython.core.completer import SimpleCompletion
+
         from mlops_lab.completion import complete
 
-        try:
-            return complete(self, event.line, event.symbol)
-        except Exception:  # completion must never disturb who types
-            return []
+        line = context.text_until_cursor
+        found: list[str] = []
+        if re.match(r"\s*(\w+\s*=\s*)?%mlops\s", line):
+            with contextlib.suppress(Exception):  # completion must never disturb who types
+                found = complete(self, line)
+        # IPython replaces its token only, which may be the end of a word (`-p rate=`).
+        begun = "" if line[-1:].isspace() else line.split()[-1]
+        kept = len(begun) - len(context.token) if begun.endswith(context.token) else 0
+        return {"completions": [SimpleCompletion(each[kept:], type="magic") for each in found], "suppress": bool(found)}
 
 
 def transform(lines: list[str]) -> list[str]:
