@@ -105,6 +105,7 @@ class Cluster:
         self.token, self.multi_user = token, multi_user
         self.experiments, self.runs, self.recurring, self.pods = {}, {}, {}, {}
         self.calls, self.violations, self.troubles = [], [], []
+        self.trouble_at = ("", "", [])  # verb, path, and what happens to the next calls of this one
         self.logs_are_forbidden = False
         self.plugins_output = None
         self.numbers = itertools.count(1)
@@ -233,7 +234,7 @@ class Cluster:
         return made
 
     def recurring_run_service_list_recurring_runs(self, **query):
-        return self._page("recurring_runs", list(self.recurring.values()), query)
+        return self._page("recurringRuns", list(self.recurring.values()), query)
 
     def recurring_run_service_disable_recurring_run(self, recurring_run_id):
         self._known(self.recurring, recurring_run_id, "Recurring run")["status"] = "DISABLED"
@@ -280,7 +281,7 @@ class Cluster:
 # -- the server ---------------------------------------------------------------------------------------------------------
 
 
-def serve(cluster):
+def serve(cluster, prefix=""):
     """A running server of a cluster, on a free port; its address is in `url`. Ended by `close`."""
     table = routes()
 
@@ -293,9 +294,12 @@ def serve(cluster):
         def do_GET(self):
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
+            self.path = self.path.removeprefix(prefix)
             with cluster.lock:
                 cluster.calls.append((self.command, urlsplit(self.path).path))
                 trouble = cluster.troubles.pop(0) if cluster.troubles else None
+                if cluster.calls[-1] == cluster.trouble_at[:2] and cluster.trouble_at[2]:
+                    trouble = cluster.trouble_at[2].pop(0)
             if trouble == "drop":
                 return self.drop()
             if trouble == "slow":
@@ -320,9 +324,9 @@ def serve(cluster):
 
         def handle_call(self, body):
             parts = urlsplit(self.path)
-            if cluster.token and self.headers.get("Authorization") != f"Bearer {cluster.token}":
-                if self.headers.get("Cookie") != f"session={cluster.token}":
-                    raise Problem(401, "Request header error: there is no user identity header")
+            shown = (self.headers.get("Authorization"), self.headers.get("Cookie"))
+            if cluster.token and f"Bearer {cluster.token}" not in shown and f"session={cluster.token}" not in shown:
+                raise Problem(401, "Request header error: there is no user identity header")
             if log := LOG.fullmatch(unquote(parts.path)):
                 return cluster.log(*log.groups()), "text/plain"
             for verb, pattern, operation, query_types, body_type, model in table:

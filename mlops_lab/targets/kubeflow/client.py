@@ -66,6 +66,7 @@ class Client:
             configuration.refresh_api_key_hook = lambda c: c.api_key.update(authorization=_token_of(connection))
         cookie = connection.secret if connection.auth == "cookies" else None
         self._api = api.ApiClient(configuration, cookie=cookie)
+        self._api.deserialize = _strictly(self._api.deserialize)
         self.models = api.models
         self.runs = api.RunServiceApi(self._api)
         self.recurring = api.RecurringRunServiceApi(self._api)
@@ -219,9 +220,20 @@ class Client:
             raise Unavailable(f"{self.connection.shown} can't be reached: {_reason(error)}") from None
         except ValueError as error:  # an answer that isn't what the specification says: a login page, a proxy's error page
             raise KubeflowError(
-                f"{self.connection.shown} does not answer as Kubeflow Pipelines does ({str(error)[:200]}). Is the address "
+                f"{self.connection.shown} does not answer as Kubeflow Pipelines does ({str(error)[:100]}). Is the address "
                 f"right, and is the login still valid? Connect again with: mlops-lab connect"
             ) from None
+
+
+def _strictly(deserialize: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The generated client makes an empty object of a login page; this raises `ValueError`."""
+
+    def strict(response: Any, kind: Any) -> Any:
+        if not isinstance(json.loads(response.data), dict):
+            raise ValueError("no object")
+        return deserialize(response, kind)
+
+    return strict
 
 
 def _translated(error: Any, connection: Connection) -> KubeflowError:

@@ -23,7 +23,7 @@ from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
 from mlops_lab.targets.kubeflow.podlog import PodLog, pods_of
 
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
-_PATIENCE = 3  # looks that a log may take to appear, or to be whole, after its step has ended
+_PATIENCE, _LATE = 3, 30.0  # looks or seconds that a log may take to appear, or to be whole, after its step has ended
 SHORTEST, LONGEST = 1.0, 10.0  # seconds between two looks; longer while nothing happens
 GIVE_UP = 3600.0  # seconds of outage after which following ends; the run goes on
 
@@ -237,7 +237,7 @@ class Follower:
         whole = log is not None and log.result is not None
         if not whole and state in ("SUCCEEDED", "FAILED") and self._ran(detail):
             self.waited[name] = self.waited.get(name, 0) + 1
-            if self.waited[name] < _PATIENCE:
+            if self.waited[name] < _PATIENCE and time.time() - _seconds(detail.end_time) < _LATE:
                 return
         seconds = max(_seconds(detail.end_time) - _seconds(detail.start_time), 0.0) if detail.end_time else 0.0
         attempt = max(step.attempt, 1)
@@ -283,7 +283,8 @@ class Follower:
         else:
             text = said or "the pod ended before the step did: killed (out of memory, say), evicted, or its node is gone"
         where = f" See {self.remote.url}" if self.remote.url and log is None else ""
-        return ev.Failure(kind="died", message=text + where, traceback=log.tail if log else "")
+        last = f". It wrote last: {log.tail.splitlines()[-1]}" if log and log.tail else ""
+        return ev.Failure(kind="died", message=text + last + where, traceback=log.tail if log else "")
 
     def _plugins(self, run: Any) -> None:
         """Where KFP's own MLflow plugin tracks the run."""
