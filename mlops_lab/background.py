@@ -31,16 +31,16 @@ LOG, EXIT = "process.log", "exit.json"
 _ERRORS = {kind.__name__: kind for kind in (UsageError, NotebookError, BusyError, RunError, MlopsLabError)}
 
 
-def start(
-    notebook: Path, *, executed: Path | None = None, learn: bool = False, timeout: float = START_SECONDS, **options: Any
-) -> RunFolder:
+def start(notebook: Path, *, executed: Path | None = None, learn: bool = False, timeout: float = START_SECONDS,
+          environment: Mapping[str, str] | None = None, **options: Any) -> RunFolder:  # fmt: skip
     """Run a notebook as `Pipeline.run` does with these options (`parameters`, `start`, `only`, `on`, ...).
 
-    At its end the notebook with all outputs is written to `executed`, too, and what `learn` finds into the notebook. Raises
-    `UsageError` for a parameter's value that JSON doesn't have, and what `load` and `Pipeline.run` raise before a run begins.
+    `environment` are variables to set for it. At its end the notebook with all outputs is written to `executed`, too, and what
+    `learn` finds into the notebook. Raises `UsageError` for a parameter's value that JSON doesn't have, and what `load` and
+    `Pipeline.run` raise before a run begins.
     """
     then = {"executed": str(executed.absolute()) if executed else "", "learn": learn}
-    order = {"notebook": str(notebook.absolute()), "options": options, "then": then}
+    order = {"notebook": str(notebook.absolute()), "options": options, "then": then, "environment": dict(environment or {})}
     try:
         json.dumps(order)
     except (TypeError, ValueError) as error:
@@ -156,6 +156,7 @@ def main() -> int:
     os.dup2(2, 1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: as clean as a cancelled run
     order = json.loads(sys.stdin.buffer.read())
+    os.environ.update(order.get("environment", {}))
     code = EXIT_FAILED
     try:
         state = _run(order, reporter)

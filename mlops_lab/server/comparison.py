@@ -10,7 +10,8 @@ from typing import Any
 from mlops_lab.errors import UsageError
 from mlops_lab.runs import RunFolder
 from mlops_lab.runstate import RunState, StepState
-from mlops_lab.server.runs import Runs, finite
+from mlops_lab.server.runs import Runs
+from mlops_lab.server.states import finite
 
 MOST = 10
 Outline = dict[str, Any]

@@ -5,6 +5,7 @@ It imports the compiler and all it needs, so it is imported with the first reque
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from mlops_lab.server.opened import open_step
 from mlops_lab.server.places import Places
 from mlops_lab.server.previews import Limits, previews
 from mlops_lab.server.requests import Posted, RunRequest
-from mlops_lab.server.runs import NO_OUTLINE, Runs, costs, outline, require_startable
+from mlops_lab.server.runs import Runs, goes_on_elsewhere, require_startable
+from mlops_lab.server.states import NO_OUTLINE, costs, outline
 from mlops_lab.server.worker import Worker
 
 _REMEMBERED = 64  # analyses
+_REFRESH = 5.0  # seconds between two questions to an engine elsewhere
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Core:
     starters: Worker = field(default_factory=lambda: Worker("start", threads=4))
     loaders: Worker = field(default_factory=lambda: Worker("load", threads=2))
     analyst: Worker = field(default_factory=lambda: Worker("analysis", remember=_REMEMBERED))
+
+    _refreshed: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.places)
@@ -72,7 +77,16 @@ class Core:
 
     async def state(self, name: str) -> dict[str, Any]:
         """The picture of a run, with the cells, steps and edges of the notebook as it was run."""
+        run, _ = await self.readers.run(self.places.run, name)
+        if await self.readers.run(goes_on_elsewhere, run):
+            await self.refresh(name)
         return await self.readers.run(self.runs.state, name, await self.outline(name))
+
+    async def refresh(self, name: str) -> None:
+        """Bring the log of a run on another engine up to date, not more often than every few seconds."""
+        if time.monotonic() - self._refreshed.get(name, -_REFRESH) >= _REFRESH:
+            self._refreshed[name] = time.monotonic()
+            await self.starters.once(f"refresh {name}".encode(), lambda: self.runs.refresh(name))
 
     async def outline(self, name: str) -> dict[str, Any]:
         """Cells, steps and edges of the notebook as it was run: they never change, so they are found once."""

@@ -68,7 +68,7 @@ class RunList(Handler):
     async def get(self) -> None:
         path, status = self.get_query_argument("path", ""), self.get_query_argument("status", "")
         limit, before = self.whole("limit", 50, 1, 1000), self.get_query_argument("before", "")
-        self.reply(await self.core.readers.run(self.core.runs.list, path, status, limit, before))
+        self.reply(await self.core.readers.run(self.core.runs.page, path, status, limit, before))
 
     @may("execute")
     async def post(self) -> None:
@@ -92,7 +92,7 @@ class OneRun(Handler):
 
     @may("write")
     async def delete(self, name: str) -> None:
-        await self.core.readers.run(self.core.runs.delete, name)
+        await self.core.readers.run(self.core.runs.delete, name, self.flag("force", False))
         self.set_status(204)
         self.finish()
 
@@ -111,7 +111,7 @@ class Cancel(Handler):
 
     @may("write")
     async def post(self, name: str) -> None:
-        self.reply({"id": await self.core.readers.run(self.core.runs.cancel, name)}, 202)
+        self.reply({"id": await self.core.starters.run(self.core.runs.cancel, name)}, 202)
 
 
 class Resume(Handler):

@@ -19,6 +19,7 @@ from mlops_lab.server.errors import Forbidden, NotFound
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FOLDERS, _SECONDS, _FRESH = 50_000, 3.0, 10.0  # how far, how long and how often the root is searched for runs
+_LONGEST = 4096  # characters of a path
 _NEVER = {"node_modules", "site-packages", "__pycache__", "lost+found"}
 
 
@@ -45,7 +46,12 @@ class Places:
     def below(self, path: str) -> Path:
         """The file or folder of a path. Raises `Forbidden` where it leads out of the root, `NotFound` where it is hidden."""
         parts = [part for part in path.split("/") if part not in ("", ".")]
-        if "\0" in path or any(len(part.encode(errors="replace")) > 255 for part in parts) or _not_text(path):
+        if (
+            "\0" in path
+            or len(path) > _LONGEST
+            or any(len(part.encode(errors="replace")) > 255 for part in parts)
+            or _not_text(path)
+        ):
             raise NotFound(f"{path!r} is no path.")
         if ".." in parts or (os.sep != "/" and os.sep in path) or (parts and Path(parts[0]).is_absolute()):
             raise Forbidden(f"{path!r} leads out of the server's root.")

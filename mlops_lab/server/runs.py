@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,20 +14,21 @@ import msgspec
 from mlops_lab import background
 from mlops_lab import events as ev
 from mlops_lab.checks import require_sound
-from mlops_lab.errors import BusyError, UsageError, did_you_mean
+from mlops_lab.errors import BusyError, MlopsLabError, UsageError, did_you_mean
 from mlops_lab.notebook import read
 from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
-from mlops_lab.prelude import imports_in
-from mlops_lab.runs import RunFolder
+from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runstate import RunState, StepState
-from mlops_lab.server.analysis import edge_model
+from mlops_lab.server.connections import chosen
 from mlops_lab.server.errors import NotFound
 from mlops_lab.server.follow import Followed, Logs, RawTail, head, raw_events
 from mlops_lab.server.places import Places
 from mlops_lab.server.requests import RunRequest
-from mlops_lab.targets import Options, target
+from mlops_lab.server.states import finite, remote_model, so_far, step_model, tracking_model
+from mlops_lab.targets import Options, refresh, target
+from mlops_lab.targets import cancel as cancel_elsewhere
 from mlops_lab.targets.selection import select
 
 STATUSES = ("running", "done", "failed", "rejected", "cancelled", "interrupted")
@@ -42,7 +44,7 @@ class Runs:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def list(self, path: str = "", status: str = "", limit: int = 50, before: str = "") -> dict[str, Any]:
+    def page(self, path: str = "", status: str = "", limit: int = 50, before: str = "") -> dict[str, Any]:
         """A page of runs of a notebook, or of those in a folder and below it, the newest first."""
         wanted = {word.strip() for word in status.split(",") if word.strip()}
         for word in wanted - set(STATUSES):
@@ -82,15 +84,17 @@ class Runs:
                 "last": followed.last,
                 "active": active,
                 "cancelling": active and run.cancel_requested,
-                "step_states": [_step(step, outline) for step in state.steps.values()],
+                "step_states": [step_model(step, outline) for step in state.steps.values()],
                 "edges": outline["edges"],
                 "cells": outline["cells"],
                 "cell_indices": outline["indices"],
                 "messages": [msgspec.to_builtins(message) for message in state.messages],
                 "options": followed.options,
             }
+            if run.is_remote:
+                model["remote"] = remote_model(run)
             if state.tracking:
-                model["tracking"] = _tracking(state.tracking)
+                model["tracking"] = tracking_model(state.tracking)
         report = background.exit_report(run)
         return model | ({"exit": report} if report else {})
 
@@ -98,8 +102,8 @@ class Runs:
         with followed.lock:
             state = followed.state
             status = state.status
-            # An old log without an end is what a crash leaves; who runs it holds its lock.
-            if status == "running" and not run.is_active:
+            # An old log without an end is what a crash leaves; who runs it holds its lock, unless it runs elsewhere.
+            if status == "running" and not run.is_active and not run.is_remote:
                 followed.advance()  # it may have ended between the two looks
                 status = state.status if state.status != "running" else "interrupted"
             return {
@@ -108,7 +112,7 @@ class Runs:
                 "pipeline": state.pipeline,
                 "status": status,
                 "started": state.started,
-                "seconds": state.seconds or _so_far(state, followed, status),
+                "seconds": state.seconds or so_far(state, followed, status),
                 "target": state.target,
                 "steps": len(state.steps),
                 "steps_done": sum(step.status in ("done", "cached") for step in state.steps.values()),
@@ -176,7 +180,8 @@ class Runs:
                 raise UsageError(f"Run {request.resume} is one of {path}, not of {request.path}.")
             return self.resume(request.resume)
         options = {name: getattr(request, name) for name in RunRequest.__struct_fields__ if name not in _NOT_OPTIONS}
-        run = background.start(notebook, on=request.target, **options)
+        on, environment = chosen(request.target)
+        run = background.start(notebook, environment=environment, on=on, **options)
         self.places.remember(notebook)
         return run.id
 
@@ -188,20 +193,48 @@ class Runs:
     def cancel(self, name: str) -> str:
         """Ask a run to end."""
         run, _ = self.places.run(name)
+        if goes_on_elsewhere(run):
+            cancel_elsewhere(run)
+            return run.id
         if not run.is_active:
             raise BusyError(f"Run {name} is not in progress.")
         run.request_cancel()
         return run.id
 
-    def delete(self, name: str) -> None:
-        """Remove a run's folder; what the cache took from it runs again."""
+    def delete(self, name: str, force: bool = False) -> None:
+        """Remove a run's folder; unless by force, not that of a run from which others show the outputs of steps."""
         run, _ = self.places.run(name)
-        if run.is_active:
-            raise BusyError(f"Run {name} is in progress. Cancel it first.")
-        # The log goes first: without it the folder is no run, even if something in it can't be removed.
-        run.log.unlink(missing_ok=True)
-        self.logs.forget(run)
-        shutil.rmtree(run.path, ignore_errors=True)
+        home = Home(run.path.parent.parent)
+        with home.exclusive():
+            if run.is_active or goes_on_elsewhere(run):
+                raise BusyError(f"Run {name} is in progress. Cancel it first.")
+            users = [] if force else self._users_of(run, home)
+            if users:
+                others = "a later run" if len(users) == 1 else f"{len(users)} later runs"
+                raise BusyError(
+                    f"Run {name} is needed by {others} ({', '.join(users[:3])}), whose cached steps show its outputs."
+                )
+            # The log goes first: without it the folder is no run, even if something in it can't be removed.
+            run.log.unlink(missing_ok=True)
+            self.logs.forget(run)
+            shutil.rmtree(run.path, ignore_errors=True)
+
+    def _users_of(self, run: RunFolder, home: Home) -> list[str]:
+        """The runs that took a step's result from this one."""
+        found = []
+        for other in home.list():
+            if other.id > run.id:
+                followed = self.logs.follow(other)
+                with followed.lock:
+                    if any(step.from_run == run.id for step in followed.state.steps.values()):
+                        found.append(other.id)
+        return found
+
+    def refresh(self, name: str) -> None:
+        """Ask the engine elsewhere that has the run how it stands; where it can't be asked, the log shows what was known."""
+        run, _ = self.places.run(name)
+        with contextlib.suppress(MlopsLabError):
+            refresh(run)
 
 
 @dataclass
@@ -216,8 +249,12 @@ class OpenLog:
         self.tail = RawTail(self.run.log)
 
     def is_active(self) -> bool:
-        """True while its process lives."""
-        return self.run.is_active
+        """True while more may come."""
+        return self.run.is_active or self.is_elsewhere()
+
+    def is_elsewhere(self) -> bool:
+        """True if somebody has to ask another engine for what comes."""
+        return goes_on_elsewhere(self.run)
 
     def news(self) -> list[bytes]:
         """The events that have come, each as it stands in the log."""
@@ -231,95 +268,24 @@ class OpenLog:
         return self.runs.status(self.run)
 
 
+def goes_on_elsewhere(run: RunFolder) -> bool:
+    """True for a run on another engine that no process here follows, and that hasn't ended for all that is known."""
+    return run.is_remote and not run.is_active and run.finished is None
+
+
 def require_startable(notebook: Path, request: RunRequest) -> None:
     """Find out at once, and not once a process for the run has started, what would keep it from running. It parses.
 
     Raises what the run would raise.
     """
     plan = make_plan(build(read(notebook)))
-    target(request.target)
+    target(chosen(request.target)[0])
     require_sound(plan)
     check_values(plan.pipeline.parameters, request.parameters)
     select(plan, Options(start=request.start, end=request.end, only=tuple(request.only)))
 
 
 _NOT_OPTIONS = {"path", "target", "resume"}
-
-
-def outline(notebook: Path) -> dict[str, Any]:
-    """Of the notebook as it was run: cell number -> id and index, the cells of each step, edges, imports. It parses."""
-    plan = make_plan(build(read(notebook)))
-    cells = plan.pipeline.notebook.cells
-    return {
-        "cells": {str(cell.number): cell.id for cell in cells},
-        "indices": {str(cell.number): cell.index for cell in cells},
-        "steps": {s.name: {"cells": [cell.id for cell in s.step.cells], "gate": s.step.gate} for s in plan.steps},
-        "edges": [edge_model(edge) for edge in plan.edges],
-        "imports": imports_in(plan.cells),
-    }
-
-
-NO_OUTLINE: dict[str, Any] = {"cells": {}, "indices": {}, "steps": {}, "edges": [], "imports": {}}
-
-
-def finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Numbers as JSON has them: NaN and the infinities become null."""
-    return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
-
-
-def _so_far(state: RunState, followed: Followed, status: str) -> float:
-    if not state.started:
-        return 0.0
-    if status == "running":
-        import time
-
-        return max(time.time() - state.started, 0.0)
-    try:
-        return max(followed.tail.path.stat().st_mtime - state.started, 0.0)  # until it was last heard of
-    except OSError:
-        return 0.0
-
-
-def _step(step: StepState, outline: Mapping[str, Any]) -> dict[str, Any]:
-    known = outline["steps"].get(step.name, {"cells": [], "gate": False})
-    model: dict[str, Any] = {
-        "name": step.name,
-        "status": step.status,
-        "gate": known["gate"],
-        "cells": known["cells"],
-        "attempt": step.attempt,
-        "position": step.position,
-        "total": step.total,
-        "cell": outline["cells"].get(str(step.cell)),
-        "seconds": step.seconds,
-        "started": step.started,
-        "reason": step.reason,
-        "overtaken": step.overtaken,
-        "committed": step.committed,
-        "from_run": step.from_run,
-        "inputs": step.inputs,
-        "outputs": {
-            name: {"version": out.version, "type": out.type, "bytes": out.bytes, "preview": out.preview}
-            for name, out in step.outputs.items()
-        },
-        "metrics": finite(step.metrics),
-    }
-    if step.failure:
-        failure = msgspec.to_builtins(step.failure)
-        model["failure"] = failure | {"cell": outline["cells"].get(str(step.failure.cell))}
-    if step.tracking:
-        model["tracking"] = _tracking(step.tracking)
-    return model
-
-
-def _tracking(found: ev.TrackingRun) -> dict[str, Any]:
-    from mlops_lab.tracking import without_password
-
-    uri = without_password(found.uri)
-    model = {"run_id": found.run_id, "experiment_id": found.experiment_id, "uri": uri}
-    if uri.startswith(("http:", "https:")):
-        model["url"] = f"{uri.rstrip('/')}/#/experiments/{found.experiment_id}/runs/{found.run_id}"
-    return model
 
 
 def _cell_texts(run: RunFolder, step: str, attempt: int) -> str:
@@ -341,23 +307,3 @@ def _kernel_log(folder: Path) -> str:
             return file.read().decode(errors="replace")
     except OSError:
         return ""
-
-
-def costs(places: Places, path: str) -> dict[str, float]:
-    """Seconds that the steps of a notebook last took, as their last results tell."""
-    found: dict[str, float] = {}
-    for home in places.homes(path):
-        last = home.results / "last" / Path(path).stem
-        for file in last.glob("*.json") if last.is_dir() else ():
-            try:
-                found[file.stem] = round(_SECONDS.decode(file.read_bytes()).seconds, 3)
-            except (OSError, msgspec.DecodeError):
-                continue
-    return found
-
-
-class _Seconds(msgspec.Struct):
-    seconds: float
-
-
-_SECONDS = msgspec.json.Decoder(_Seconds)

@@ -84,5 +84,7 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ignore[
                 if not lines and not active:
                     self.close(1000, await core.readers.run(log.status))
                     return
+                if not lines and await core.readers.run(log.is_elsewhere):
+                    await core.refresh(name)
                 if not lines:
                     await asyncio.sleep(_PAUSE)

@@ -67,6 +67,7 @@ class Server:
             *(sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--ip=127.0.0.1", "--port=0"),
             *(f"--ServerApp.root_dir={self.root}", f"--IdentityProvider.token={TOKEN}", f"--config={config}", *arguments),
         ]
+        places["MLOPS_LAB_CONFIG"] = str(self.root.parent / "config")  # connections to Kubeflow
         environment = {**os.environ, **places, "JUPYTER_NO_CONFIG": "1"}
         self.log = self.root.parent / "server.log"
         with open(self.log, "ab") as log:

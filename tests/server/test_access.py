@@ -165,7 +165,7 @@ import sys, json
 from mlops_lab.server.core import Core
 from mlops_lab.server.places import Places
 core = Core(Places(sys.argv[1]))
-core.runs.list(); core.roles(); core.targets()
+core.runs.page(); core.roles(); core.targets()
 print(json.dumps([m for m in ("kfp", "kfp_server_api", "mlflow", "papermill", "pandas", "numpy", "sklearn") if m in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, check=True)

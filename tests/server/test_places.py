@@ -50,6 +50,7 @@ def root(tmp_path: Path) -> Path:
         ("\ud800.ipynb", NotFound),
         ("x" * 300 + ".ipynb", NotFound),
         ("", NotFound),
+        ("x/" * 3000 + "nb.ipynb", NotFound),
     ],
 )
 def test_a_path_leads_to_a_notebook_below_the_root_or_nowhere(root, path, found):

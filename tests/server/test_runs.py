@@ -114,8 +114,8 @@ def test_outputs_reach_the_stream_while_their_cell_runs_and_a_run_can_be_cancell
     assert [r["id"] for r in server.get("/runs?path=slow&status=cancelled")["runs"]] == [run]
     refused = server.post(f"/runs/{again['id']}/resume")
     assert (refused.status, "nothing to resume" in refused["message"]) == (400, True)
-    # And deleted, it is gone, while what the other one has stays.
-    assert server.ask("DELETE", f"/runs/{run}").status == 204
+    # And deleted, it is gone, while the other one stays.
+    assert server.ask("DELETE", f"/runs/{run}?force=true").status == 204
     assert server.get(f"/runs/{run}").status == 404
     assert server.get(f"/runs/{again['id']}").status == 200
 
@@ -242,3 +242,41 @@ def test_a_stream_of_no_run_is_closed_and_one_without_a_token_is_refused(server,
     with pytest.raises(WebSocketBadStatusException) as refused:
         create_connection(f"ws{server.url.removeprefix('http')}/runs/{finished['id']}/stream", timeout=10)
     assert refused.value.status_code == 403
+
+
+def test_a_run_whose_outputs_a_later_one_shows_is_deleted_by_force_only(server):
+    server.write("kept/nb.ipynb", [("step:a", "print('one')"), ("step:b", "print('two')")])
+    first = server.wait(server.run("kept/nb.ipynb"), "done")["id"]
+    second = server.wait(server.run("kept/nb.ipynb"), "done")
+    assert {step["from_run"] for step in second["step_states"]} == {first}
+    refused = server.ask("DELETE", f"/runs/{first}")
+    assert (refused.status, second["id"] in refused["message"]) == (409, True)
+    assert server.ask("DELETE", f"/runs/{first}?force=true").status == 204
+    node = server.get(f"/runs/{second['id']}/notebook").content
+    assert [cell["outputs"] for cell in node["cells"]] == [[], []]
+
+
+def test_connections_are_targets_and_tell_no_secret(server):
+    config = server.root.parent / "config"
+    config.mkdir()
+    told = {
+        "default": "prod",
+        "connections": {
+            "prod": {
+                "endpoint": "https://kubeflow.example.com/pipeline",
+                "namespace": "ada",
+                "auth": "token",
+                "secret": "s3cret",
+            },
+            "old": {"endpoint": "https://old.example.com", "auth": "none"},
+        },
+    }
+    (config / "kubeflow.json").write_text(json.dumps(told))
+    found = server.get("/connections").content["targets"]
+    assert [(t["name"], t["available"]) for t in found] == [
+        ("local", True), ("kubeflow:prod", True), ("kubeflow:old", True)]  # fmt: skip
+    assert found[1]["host"] == "https://kubeflow.example.com/pipeline"
+    assert "s3cret" not in json.dumps(found)
+    server.write("remote/nb.ipynb", [("step:a", "x = 1")])
+    missing = server.post("/runs", {"path": "remote/nb.ipynb", "target": "kubeflow:nowhere"})
+    assert (missing.status, "nowhere" in missing["message"]) == (400, True)
