@@ -144,11 +144,12 @@ def as_json(value: Any) -> Any:
 def diagnostic_model(plan: Plan, found: Diagnostic) -> dict[str, Any]:
     """A diagnostic as plain data, with the id of its cell, its columns where they are known, and its fix."""
     cell = plan.pipeline.notebook.cells[found.cell - 1] if found.cell else None
+    shift = _lines_left_out(plan.pipeline.notebook, cell) if cell and found.line else 0
     model: dict[str, Any] = {
         "code": found.code,
         "severity": found.severity,
         "cell": cell.id if cell else None,
-        "line": found.line,
+        "line": found.line + shift,
         "name": found.name,
         "message": found.message,
         "advice": found.fix,
@@ -156,8 +157,13 @@ def diagnostic_model(plan: Plan, found: Diagnostic) -> dict[str, Any]:
     place = name_in_line(cell, found.line, found.name) if cell else None
     if place:
         model["column"], model["end_column"] = place
-    fix = fix_for(plan, found, cell, place)
+    fix = fix_for(plan, found, cell, place if not shift else None)
     return model | ({"fix": fix} if fix else {})
+
+
+def _lines_left_out(notebook: Notebook, cell: Cell) -> int:
+    """Lines that stand in the editor's cell above those that run: a `%%mlops step` above another magic."""
+    return int(notebook.node.cells[cell.index].source.count("\n")) - cell.source.count("\n")
 
 
 def errors_of(path: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,26 @@ def fix_for(plan: Plan, found: Diagnostic, cell: Cell | None, place: Place) -> d
     """The fix of a diagnostic; `place` are the columns of its name in its line, if they are known."""
     make = FIXES.get(found.code)
     made = make(plan, found, cell, place) if make else None
-    return {"title": made[0], "edits": made[1]} if made else None
+    edits = _of_metadata(plan, made[1]) if made else None
+    return {"title": made[0], "edits": edits} if made and edits else None
+
+
+def _of_metadata(plan: Plan, edits: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """The edits without the tags that a cell has from its text (`%%mlops step`); None where one of these would have to go."""
+    notebook = plan.pipeline.notebook
+    by_id = {cell.id: cell for cell in notebook.cells}
+    found = []
+    for edit in edits:
+        if edit["kind"] == "set_tags":
+            own = list(notebook.node.cells[by_id[edit["cell"]].index].metadata.get("tags", ()))
+            written = set(by_id[edit["cell"]].tags) - set(own)
+            if not written <= set(edit["tags"]):
+                return None
+            edit = edit | {"tags": [tag for tag in edit["tags"] if tag not in written]}
+            if edit["tags"] == own:
+                continue
+        found.append(edit)
+    return found
 
 
 def _tags(cell: Cell, tags: list[str]) -> dict[str, Any]:

@@ -118,6 +118,17 @@ def test_a_fix_makes_its_diagnostic_go_away_and_brings_no_other(code, cells, set
     assert code not in {d["code"] for d in found}
 
 
+def test_tags_that_a_cell_has_from_its_text_are_left_to_its_author():
+    gate, skip = "%%mlops step a --gate\nassert 1", "%%mlops step b\nx = 1"
+    for tags, source in (("gate", gate), ("skip", skip), ("skip parameters", skip), ("Step:c", skip)):
+        edits = [
+            e for d in analysed([(tags, source), ("step:z", "x")])["diagnostics"] for e in d.get("fix", {"edits": []})["edits"]
+        ]
+        assert not any("step:b" in e.get("tags", ()) or e.get("tags") == tags.split() for e in edits), edits
+    below = analysed([("", "%%mlops step b\n%%time\ntotal = 1\nprint(totl)")])["diagnostics"]
+    assert [(d["code"], d["line"]) for d in below if d["code"] == "ML112"] == [("ML112", 4)]
+
+
 def apply(notebook: Posted, edits: list[dict[str, Any]]) -> None:
     """What a front end does with the edits of a fix."""
     by_id = {cell.id: cell for cell in notebook.cells}
