@@ -2,7 +2,18 @@
 const jupyterlab = require('@jupyterlab/testing/lib/jest-config')(__dirname);
 
 // JupyterLab's packages are ES modules, so that they are translated, too.
-const modules = ['@codemirror', '@jupyter', '@jupyterlab', '@lumino', '@marijn', '@microsoft', 'exenv-es6', 'lib0', 'y-protocols', 'yjs'];
+const modules = [
+  '@codemirror',
+  '@jupyter',
+  '@jupyterlab',
+  '@lumino',
+  '@marijn',
+  '@microsoft',
+  'exenv-es6',
+  'lib0',
+  'y-protocols',
+  'yjs'
+];
 
 module.exports = {
   ...jupyterlab,
@@ -10,6 +21,7 @@ module.exports = {
   testRegex: '__tests__/.*\\.spec\\.tsx?$',
   transform: { ...jupyterlab.transform, '\\.tsx?$': ['ts-jest', { tsconfig: 'tsconfig.test.json' }] },
   transformIgnorePatterns: [`/node_modules/(?!(${modules.join('|')}))`],
+  setupFiles: [...jupyterlab.setupFiles, '<rootDir>/labextension/src/__tests__/setup.js'],
   collectCoverage: false,
   reporters: ['default']
 };

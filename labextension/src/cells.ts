@@ -101,13 +101,7 @@ export class CellDecorator {
   private _drawn = new WeakMap<Cell, string>();
 }
 
-function draw(
-  node: HTMLElement,
-  look: ILook | null,
-  options: IDecorations,
-  trans: TranslationBundle,
-  open: () => void
-): void {
+function draw(node: HTMLElement, look: ILook | null, options: IDecorations, trans: TranslationBundle, open: () => void): void {
   // Behind the children that Lumino manages, so that their positions in the node stay what it thinks they are.
   let overlay = node.querySelector<HTMLElement>(':scope > .mlops-CellOverlay');
   node.classList.toggle(CLASS, look !== null && options.chips);

@@ -62,7 +62,8 @@ function Comparison({ runs }: { runs: string[] }): JSX.Element {
     <div className="mlops-Compare">
       <h1>{trans.__('Compare runs')}</h1>
       <label>
-        <input type="checkbox" checked={onlyChanges} onChange={event => setOnlyChanges(event.target.checked)} /> {trans.__('Only what differs')}
+        <input type="checkbox" checked={onlyChanges} onChange={event => setOnlyChanges(event.target.checked)} />{' '}
+        {trans.__('Only what differs')}
       </label>
       <div className="mlops-TableBox" tabIndex={0} role="group" aria-label={trans.__('Table of the runs')}>
         <table className="mlops-Table mlops-mod-compare">
@@ -116,7 +117,10 @@ function Comparison({ runs }: { runs: string[] }): JSX.Element {
           </h3>
           <pre className="mlops-Diff">
             {each.diff.split('\n').map((line, number) => (
-              <span key={number} className={line.startsWith('+') ? 'mlops-mod-added' : line.startsWith('-') ? 'mlops-mod-removed' : ''}>
+              <span
+                key={number}
+                className={line.startsWith('+') ? 'mlops-mod-added' : line.startsWith('-') ? 'mlops-mod-removed' : ''}
+              >
                 {line + '\n'}
               </span>
             ))}

@@ -39,7 +39,9 @@ export function readParameter(text: string, parameter: IParameter, trans: Transl
     if (kind === 'int' && !Number.isSafeInteger(number)) {
       return { problem: trans.__('The number is too large to be sent exactly; write it in the notebook.') };
     }
-    return outside(number, parameter.bounds ?? {}) ? { problem: trans.__('This takes %1.', parameter.type) } : { value: number };
+    return outside(number, parameter.bounds ?? {})
+      ? { problem: trans.__('This takes %1.', parameter.type) }
+      : { value: number };
   }
   let value: unknown;
   try {

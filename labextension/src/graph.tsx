@@ -8,7 +8,6 @@ import {
   Edge,
   EdgeLabelRenderer,
   EdgeProps,
-  getBezierPath,
   Handle,
   MarkerType,
   Node,
@@ -23,7 +22,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import { stepColour } from './colours';
 import { useServices } from './context';
 import { duration, mark, statusText } from './icons';
-import { edgeLabel, NODE_HEIGHT, NODE_WIDTH, place } from './layout';
+import { edgeLabel, IPoint, NODE_HEIGHT, NODE_WIDTH, place, smoothPath } from './layout';
 import type { IEdge } from './types';
 
 export interface IGraphStep {
@@ -37,7 +36,7 @@ export interface IGraphStep {
 }
 
 type StepNode = Node<IGraphStep & { position: number; current: boolean } & Record<string, unknown>>;
-type StepEdge = Edge<{ label: string }>;
+type StepEdge = Edge<{ label: string; points: IPoint[] }>;
 
 export interface IGraphProps {
   label: string;
@@ -59,10 +58,19 @@ function StepBox({ data }: NodeProps<StepNode>): JSX.Element {
       <Handle type="target" position={Position.Top} isConnectable={false} />
       <div className="mlops-Node-name" title={data.name}>
         {data.name}
-        {data.issues ? <span className="mlops-Node-issue" title={trans._n('%1 problem', '%1 problems', data.issues)}> !</span> : null}
+        {data.issues ? (
+          <span className="mlops-Node-issue" title={trans._n('%1 problem', '%1 problems', data.issues)}>
+            {' '}
+            !
+          </span>
+        ) : null}
       </div>
       <div className="mlops-Node-detail">
-        {data.status ? `${mark(data.status)} ${statusText(data.status, trans)}${time}` : data.gate ? `${trans.__('gate')}, ${cells}` : cells}
+        {data.status
+          ? `${mark(data.status)} ${statusText(data.status, trans)}${time}`
+          : data.gate
+            ? `${trans.__('gate')}, ${cells}`
+            : cells}
       </div>
       <Handle type="source" position={Position.Bottom} isConnectable={false} />
     </div>
@@ -71,15 +79,23 @@ function StepBox({ data }: NodeProps<StepNode>): JSX.Element {
 
 function VariableEdge(props: EdgeProps<StepEdge>): JSX.Element {
   const [hovered, setHovered] = useState(false);
-  const [path, x, y] = getBezierPath(props);
+  const { path, middle } = useMemo(() => smoothPath(props.data!.points), [props.data!.points]);
   return (
     <>
       <g onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
-        <BaseEdge path={path} markerEnd={props.markerEnd} interactionWidth={18} className={hovered ? 'mlops-mod-hovered' : ''} />
+        <BaseEdge
+          path={path}
+          markerEnd={props.markerEnd}
+          interactionWidth={18}
+          className={hovered ? 'mlops-mod-hovered' : ''}
+        />
       </g>
       {hovered && (
         <EdgeLabelRenderer>
-          <div className="mlops-EdgeLabel" style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)` }}>
+          <div
+            className="mlops-EdgeLabel"
+            style={{ transform: `translate(-50%, -50%) translate(${middle.x}px, ${middle.y}px)` }}
+          >
             {props.data?.label}
           </div>
         </EdgeLabelRenderer>
@@ -97,13 +113,20 @@ function Flow(props: IGraphProps): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   // Where the steps stand depends on names and edges only: typing in a cell, or a status, moves nothing.
   const shape = JSON.stringify([props.steps.map(step => step.name), props.edges.map(edge => [edge.source, edge.target])]);
-  const places = useMemo(() => place(props.steps.map(step => step.name), props.edges), [shape]);
+  const places = useMemo(
+    () =>
+      place(
+        props.steps.map(step => step.name),
+        props.edges
+      ),
+    [shape]
+  );
   const nodes = useMemo<StepNode[]>(
     () =>
       props.steps.map((step, position) => ({
         id: step.name,
         type: 'step',
-        position: places[position] ?? { x: 0, y: 0 },
+        position: places.steps[position] ?? { x: 0, y: 0 },
         width: NODE_WIDTH,
         height: NODE_HEIGHT,
         data: { ...step, position, current: step.name === props.selected },
@@ -114,16 +137,18 @@ function Flow(props: IGraphProps): JSX.Element {
   );
   const edges = useMemo<StepEdge[]>(
     () =>
-      props.edges.map(edge => ({
-        id: `${edge.source}→${edge.target}`,
-        source: edge.source,
-        target: edge.target,
-        type: 'variables',
-        focusable: false,
-        markerEnd: { type: MarkerType.ArrowClosed, color: 'var(--jp-ui-font-color2)' },
-        data: { label: edgeLabel(edge) }
-      })),
-    [props.edges]
+      props.edges
+        .filter(edge => places.edges[`${edge.source}→${edge.target}`])
+        .map(edge => ({
+          id: `${edge.source}→${edge.target}`,
+          source: edge.source,
+          target: edge.target,
+          type: 'variables',
+          focusable: false,
+          markerEnd: { type: MarkerType.ArrowClosed, color: 'var(--jp-ui-font-color2)' },
+          data: { label: edgeLabel(edge), points: places.edges[`${edge.source}→${edge.target}`] }
+        })),
+    [props.edges, places]
   );
   // The controls and the attribution stand below the graph, not on it.
   const fit = () => void fitView({ padding: { x: '8px', top: '8px', bottom: '40px' }, maxZoom: 1, minZoom: 0.1 });

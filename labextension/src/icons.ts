@@ -42,11 +42,11 @@ export function statusText(status: string, trans: TranslationBundle): string {
   return texts[status] ?? status;
 }
 
-/** A length of time for people: `0.4 s`, `12 s`, `3 min 20 s`. */
+/** A length of time for people: `0.42 s`, `12 s`, `3 min 20 s`. */
 export function duration(seconds: number | undefined, trans: TranslationBundle): string {
   const value = seconds ?? 0;
   if (value < 10) {
-    return trans.__('%1 s', value.toFixed(1));
+    return trans.__('%1 s', value.toFixed(value < 1 ? 2 : 1));
   }
   if (value < 60) {
     return trans.__('%1 s', Math.round(value));

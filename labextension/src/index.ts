@@ -1,10 +1,5 @@
 /** The extension's plugin: it makes the services, and wires them to JupyterLab. What it does is in the modules it imports. */
-import {
-  ILabShell,
-  ILayoutRestorer,
-  JupyterFrontEnd,
-  JupyterFrontEndPlugin
-} from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, IToolbarWidgetRegistry, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import type { Cell } from '@jupyterlab/cells';
 import { IDocumentManager } from '@jupyterlab/docmanager';
@@ -20,12 +15,12 @@ import { CellDecorator, IDecorations } from './cells';
 import { add, TEXT } from './commands/common';
 import { addRunCommands } from './commands/running';
 import { addTaggingCommands } from './commands/tagging';
-import { CompareView } from './compareview';
+import type { CompareView } from './compareview';
 import type { IServices } from './context';
 import { CMD } from './ids';
 import { Pipelines } from './pipelines';
 import { RunStore } from './runs';
-import { RunView } from './runview';
+import type { RunView } from './runview';
 import { Sidebar } from './sidebar';
 import { IPipelines, PLUGIN_ID } from './tokens';
 
@@ -37,15 +32,7 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
   autoStart: true,
   provides: IPipelines,
   requires: [INotebookTracker, IRenderMimeRegistry, IDocumentManager],
-  optional: [
-    ITranslator,
-    ISettingRegistry,
-    IStateDB,
-    ICommandPalette,
-    ILayoutRestorer,
-    ILabShell,
-    IToolbarWidgetRegistry
-  ],
+  optional: [ITranslator, ISettingRegistry, IStateDB, ICommandPalette, ILayoutRestorer, ILabShell, IToolbarWidgetRegistry],
   activate: (
     app: JupyterFrontEnd,
     notebooks: INotebookTracker,
@@ -139,9 +126,11 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
     label: trans.__('Open Run'),
     args: { run: { ...TEXT, description: "The run's id" } },
     enabled: (_, args) => Boolean(args.run),
-    execute: ({ run }: { run: string }) => {
+    execute: async ({ run }: { run: string }) => {
+      const { RunView } = await import('./runview');
       let view = runViews.find(each => each.content.run.id === run);
       if (!view) {
+        // eslint-disable-next-line jupyter/require-disposable-ownership -- the shell owns it
         view = new MainAreaWidget({ content: new RunView(runs.get(run), services) });
         view.id = `mlops-lab-run-${run}`;
         void runViews.add(view);
@@ -154,10 +143,12 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
     label: trans.__('Compare Runs'),
     args: { runs: { type: 'array', items: { type: 'string' } } },
     enabled: (_, args) => Array.isArray(args.runs) && args.runs.length > 1,
-    execute: ({ runs: ids }: { runs: string[] }) => {
+    execute: async ({ runs: ids }: { runs: string[] }) => {
+      const { CompareView } = await import('./compareview');
       const id = `mlops-lab-compare-${ids.join('-')}`;
       let view = compareViews.find(each => each.id === id);
       if (!view) {
+        // eslint-disable-next-line jupyter/require-disposable-ownership -- the shell owns it
         view = new MainAreaWidget({ content: new CompareView(ids, services) });
         view.id = id;
         void compareViews.add(view);
@@ -166,7 +157,11 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
       app.shell.activateById(id);
     }
   });
-  void restorer?.restore(runViews, { command: CMD.openRun, args: view => ({ run: view.content.run.id }), name: view => view.content.run.id });
+  void restorer?.restore(runViews, {
+    command: CMD.openRun,
+    args: view => ({ run: view.content.run.id }),
+    name: view => view.content.run.id
+  });
   void restorer?.restore(compareViews, {
     command: CMD.compare,
     args: view => ({ runs: view.content.runs }),

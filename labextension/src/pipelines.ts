@@ -20,7 +20,7 @@ export class Pipelines implements IPipelines {
     _tracker.forEach(panel => void this._add(panel));
     _tracker.currentChanged.connect(() => this._currentChanged.emit(this.current));
     // Runs that somebody else starts (another tab, a terminal, a colleague) are seen here. Nothing is asked while hidden.
-    new Poll({
+    this._poll = new Poll({
       name: 'mlops-lab:runs',
       factory: () => this.current?.refreshRuns() ?? Promise.resolve(),
       frequency: { interval: 5_000, backoff: true, max: 60_000 },
@@ -35,6 +35,11 @@ export class Pipelines implements IPipelines {
 
   get currentChanged(): ISignal<this, NotebookModel | null> {
     return this._currentChanged;
+  }
+
+  /** Asks for the runs now, and not only when it is time again. */
+  refreshRuns(): Promise<void> {
+    return this._poll.refresh();
   }
 
   /** Emitted when a notebook was opened. */
@@ -73,6 +78,7 @@ export class Pipelines implements IPipelines {
     }
   }
 
+  private readonly _poll: Poll;
   private _models = new Map<NotebookPanel, NotebookModel>();
   private _delay = 50;
   private _currentChanged = new Signal<this, NotebookModel | null>(this);

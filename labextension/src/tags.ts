@@ -29,7 +29,12 @@ export function readTags(tags: readonly string[]): ITagged {
   const plain = tags.map(tag => KALE[tag] ?? tag);
   const role =
     steps.length > 0 ? 'step' : (['parameters', 'setup', 'skip', 'metrics'] as const).find(name => plain.includes(name));
-  return { step: steps[0] ?? '', role: role ?? '', gate: tags.includes('gate'), after: [...named(tags, 'after:'), ...named(tags, 'prev:')] };
+  return {
+    step: steps[0] ?? '',
+    role: role ?? '',
+    gate: tags.includes('gate'),
+    after: [...named(tags, 'after:'), ...named(tags, 'prev:')]
+  };
 }
 
 function named(tags: readonly string[], prefix: string): string[] {
@@ -69,7 +74,9 @@ export function withAfter(tags: readonly string[], names: readonly string[]): st
 
 /** The tags of any cell once a step has another name: its own cells, and those of the steps that run after it. */
 export function withStepRenamed(tags: readonly string[], from: string, to: string): string[] {
-  return tags.map(tag => tag.replace(/^(step|after|prev):\s*(.*)$/, (whole, head, name) => (name.trim() === from ? `${head}:${to}` : whole)));
+  return tags.map(tag =>
+    tag.replace(/^(step|after|prev):\s*(.*)$/, (whole, head, name) => (name.trim() === from ? `${head}:${to}` : whole))
+  );
 }
 
 export const STEP_NAME = /^[a-z](?:[a-z0-9-]*[a-z0-9])?$/;

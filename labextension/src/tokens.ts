@@ -16,4 +16,7 @@ export interface IPipelines {
   of(panel: NotebookPanel): NotebookModel | undefined;
 }
 
-export const IPipelines = new Token<IPipelines>('@mlops-lab/labextension:IPipelines', 'Notebooks as pipelines: steps, edges, diagnostics, runs.');
+export const IPipelines = new Token<IPipelines>(
+  '@mlops-lab/labextension:IPipelines',
+  'Notebooks as pipelines: steps, edges, diagnostics, runs.'
+);

@@ -11,12 +11,17 @@ export interface ICell {
 
 /** A notebook whose steps take a moment, stream their outputs, and fail on demand. */
 export const FLOW: ICell[] = [
-  { id: 'settings', tags: ['parameters'], source: 'rounds: int = 3  # how many numbers\nbroken: bool = False\npause: float = 0.1' },
+  {
+    id: 'settings',
+    tags: ['parameters'],
+    source: 'rounds: int = 3  # how many numbers\nbroken: bool = False\npause: float = 0.1'
+  },
   { id: 'load', tags: ['step:load'], source: 'numbers = list(range(rounds))' },
   {
     id: 'count',
     tags: ['step:count'],
-    source: 'import time\ntotal = 0\nfor n in numbers:\n    total += n\n    print("counted to", n, flush=True)\n    time.sleep(pause)'
+    source:
+      'import time\ntotal = 0\nfor n in numbers:\n    total += n\n    print("counted to", n, flush=True)\n    time.sleep(pause)'
   },
   { id: 'check', tags: ['step:check'], source: 'assert not broken, "asked to fail"\nmean = total / len(numbers)' },
   { id: 'report', tags: ['step:report'], source: 'print("the mean is", mean)\nmean' }
@@ -69,7 +74,9 @@ export function runView(page: Page): Locator {
 
 /** A step in the run view, with its status as text. */
 export function runStep(page: Page, name: string): Locator {
-  return runView(page).getByRole('treeitem').filter({ has: page.getByText(name, { exact: true }) });
+  return runView(page)
+    .getByRole('treeitem')
+    .filter({ has: page.getByText(name, { exact: true }) });
 }
 
 /** Starts a run of the notebook without MLflow, which takes seconds, and waits for its view. */

@@ -8,7 +8,10 @@ const IMAGES = `${__dirname}/../../docs/images`;
 for (const theme of ['JupyterLab Light', 'JupyterLab Dark', 'JupyterLab Dark High Contrast']) {
   test(`nobody is shut out: ${theme}`, async ({ page, tmpPath }) => {
     await page.theme.setTheme(theme);
-    await open(page, tmpPath, 'looks.ipynb', [...FLOW, { id: 'broken', source: 'print(nothing_of_this_name)', tags: ['step:extra'] }]);
+    await open(page, tmpPath, 'looks.ipynb', [
+      ...FLOW,
+      { id: 'broken', source: 'print(nothing_of_this_name)', tags: ['step:extra'] }
+    ]);
     await expect(steps(page)).toHaveCount(5);
     await page.notebook.selectCells(1);
     const problems = async (selector: string) => {

@@ -2,7 +2,10 @@ import { expect, test } from '@jupyterlab/galata';
 
 import { ended, FLOW, noTracking, open, run, runStep, runView, sidebar } from './help';
 
-test('a run takes the parameters of the form, streams its outputs, and leaves them to the notebook', async ({ page, tmpPath }) => {
+test('a run takes the parameters of the form, streams its outputs, and leaves them to the notebook', async ({
+  page,
+  tmpPath
+}) => {
   await open(page, tmpPath, 'flow.ipynb', FLOW);
   const rounds = sidebar(page).getByLabel('rounds', { exact: true });
   await rounds.fill('many');
@@ -41,9 +44,13 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   const opened = page.locator('.jp-NotebookPanel:visible').filter({ hasText: 'asked to fail' }).last();
   await expect(opened).toBeVisible({ timeout: 30_000 });
   await expect
-    .poll(() => page.evaluate(() => (window.jupyterapp.shell.currentWidget as any).content.activeCell?.model.sharedModel.getSource()), {
-      timeout: 45_000
-    })
+    .poll(
+      () =>
+        page.evaluate(() => (window.jupyterapp.shell.currentWidget as any).content.activeCell?.model.sharedModel.getSource()),
+      {
+        timeout: 45_000
+      }
+    )
     .toContain('assert not broken');
   const loaded = await page.evaluate(async () => {
     const panel = window.jupyterapp.shell.currentWidget as any;
@@ -58,12 +65,16 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
 
   await page.notebook.activate('failing.ipynb');
   await page.notebook.setCell(3, 'code', 'mean = total / len(numbers)');
-  await sidebar(page).getByRole('button', { name: /^Resume run/ }).click();
+  await sidebar(page)
+    .getByRole('button', { name: /^Resume run/ })
+    .click();
   await expect(sidebar(page).getByRole('list', { name: 'Runs' }).getByRole('listitem')).toHaveCount(2, { timeout: 30_000 });
   await ended(page, 'done');
   await expect(runStep(page, 'count')).toContainText('cached');
 
-  for (const box of await sidebar(page).getByLabel(/^Select run/).all()) {
+  for (const box of await sidebar(page)
+    .getByLabel(/^Select run/)
+    .all()) {
     await box.check();
   }
   await sidebar(page).getByRole('button', { name: 'Compare' }).click();
@@ -83,7 +94,7 @@ test('a run survives a reload, is seen in a second tab, and is cancelled', async
   await expect(runView(page).locator('.mlops-Outputs')).toContainText('counted to 1', { timeout: 30_000 });
   await page.notebook.save();
 
-  await page.reload({ waitForIsReady: false });
+  await page.reload({ waitForIsReady: false } as any);
   await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-running')).toHaveCount(1, { timeout: 40_000 });
 
   const second = await context.newPage();

@@ -54,5 +54,7 @@ test('a change of a cell that is gone is left out', () => {
 });
 
 test('settings that are empty leave nothing behind', () => {
-  expect(changedSettings({ steps: { one: { retries: 2 } } }, { kind: 'set_setting', step: 'one', key: 'retries', value: null })).toEqual({});
+  expect(
+    changedSettings({ steps: { one: { retries: 2 } } }, { kind: 'set_setting', step: 'one', key: 'retries', value: null })
+  ).toEqual({});
 });

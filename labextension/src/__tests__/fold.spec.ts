@@ -32,7 +32,14 @@ test('a step goes from waiting to done, with the outputs of its cells', () => {
 
 test('events that come twice, after a reconnection, count once', () => {
   const picture = fold(STARTED, { type: 'step_started', ...A }, { type: 'cell_started', ...A, cell: 1, position: 1, total: 1 });
-  const output = { type: 'cell_output', ...A, cell: 1, seq: 4, time: 0, output: { output_type: 'stream', name: 'stdout', text: 'x' } };
+  const output = {
+    type: 'cell_output',
+    ...A,
+    cell: 1,
+    seq: 4,
+    time: 0,
+    output: { output_type: 'stream', name: 'stdout', text: 'x' }
+  };
   expect(apply(picture, output)).toBe(true);
   expect(apply(picture, output)).toBe(false);
   expect(picture.cells.a[0].outputs).toHaveLength(1);

@@ -13,12 +13,20 @@ test.each([
 test.each([
   ['a role replaces the one before', withRole(['skip', 'hide-input'], 'setup'), ['setup', 'hide-input']],
   ["Kale's roles are replaced, too", withRole(['functions'], 'skip'), ['skip']],
-  ['a renamed step keeps its gate and its order', withRole(['step:a', 'gate', 'after:b'], 'step', 'c'), ['step:c', 'gate', 'after:b']],
+  [
+    'a renamed step keeps its gate and its order',
+    withRole(['step:a', 'gate', 'after:b'], 'step', 'c'),
+    ['step:c', 'gate', 'after:b']
+  ],
   ['what was a step loses gate and order with it', withRole(['step:a', 'gate', 'after:b'], 'skip'), ['skip']],
   ["somebody else's tags are kept", withRole(['step:a', 'hide-input'], ''), ['hide-input']],
   ['a gate is added once', withGate(withGate(['step:a'], true), true), ['step:a', 'gate']],
   ['an order is replaced', withAfter(['step:a', 'prev:x', 'after:y'], ['z', 'z']), ['step:a', 'after:z']],
-  ['a step is renamed where others wait for it', withStepRenamed(['step:b', 'after:a', 'after:ab'], 'a', 'c'), ['step:b', 'after:c', 'after:ab']]
+  [
+    'a step is renamed where others wait for it',
+    withStepRenamed(['step:b', 'after:a', 'after:ab'], 'a', 'c'),
+    ['step:b', 'after:c', 'after:ab']
+  ]
 ])('%s', (_, result, expected) => {
   expect(result).toEqual(expected);
 });

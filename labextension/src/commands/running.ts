@@ -24,7 +24,11 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     if (model.errors > 0) {
       void commands.execute(CMD.show);
       throw new Error(
-        trans._n('The notebook has an error: correct it first.', 'The notebook has %1 errors: correct them first.', model.errors)
+        trans._n(
+          'The notebook has an error: correct it first.',
+          'The notebook has %1 errors: correct them first.',
+          model.errors
+        )
       );
     }
     await model.panel.context.save();
@@ -40,13 +44,21 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
   const partly: [string, string, string, (step: string) => Partial<IRunRequest>][] = [
     [CMD.runFrom, trans.__('Run from This Step'), trans.__('Run this step and all below it again'), step => ({ start: step })],
     [CMD.runTo, trans.__('Run up to This Step'), trans.__('Run this step and what it needs'), step => ({ end: step })],
-    [CMD.runOnly, trans.__('Run Only This Step'), trans.__('Run this step on what the last run left'), step => ({ only: [step] })]
+    [
+      CMD.runOnly,
+      trans.__('Run Only This Step'),
+      trans.__('Run this step on what the last run left'),
+      step => ({ only: [step] })
+    ]
   ];
   for (const [id, label, caption, selection] of partly) {
     add(services, id, {
       label,
       caption,
-      args: { step: { ...TEXT, description: 'By default that of the active cell' }, path: { ...TEXT, description: 'The notebook' } },
+      args: {
+        step: { ...TEXT, description: 'By default that of the active cell' },
+        path: { ...TEXT, description: 'The notebook' }
+      },
       enabled: (model, args) => Boolean(args.path) || stepOf(model, args) !== '',
       execute: async (args: { step?: string; path?: string }) => {
         const model = args.path ? await opened(args.path) : current();
@@ -116,7 +128,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
           model.follow(null);
         }
       });
-      await pipelines.current?.refreshRuns();
+      await pipelines.refreshRuns();
     }
   });
 

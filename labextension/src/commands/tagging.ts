@@ -13,9 +13,7 @@ import { add, TEXT } from './common';
 
 /** The selected code cells, or the active one. */
 function selected(model: NotebookModel): Cell[] {
-  return model.panel.content.widgets.filter(
-    cell => cell.model.type === 'code' && model.panel.content.isSelectedOrActive(cell)
-  );
+  return model.panel.content.widgets.filter(cell => cell.model.type === 'code' && model.panel.content.isSelectedOrActive(cell));
 }
 
 function hasCodeCell(model: NotebookModel | null): boolean {
@@ -42,7 +40,9 @@ export function addTaggingCommands(services: IServices): void {
   add(services, CMD.setRole, {
     label: trans.__('Set Role of Cell'),
     title: args =>
-      args.role === 'step' ? trans.__('Step %1', String(args.step ?? '')) : trans.__('Role: %1', String(args.role || trans.__('none'))),
+      args.role === 'step'
+        ? trans.__('Step %1', String(args.step ?? ''))
+        : trans.__('Role: %1', String(args.role || trans.__('none'))),
     args: { role: { ...TEXT, enum: [...CELL_ROLES, ''] }, step: { ...TEXT, description: 'The step, with the role "step"' } },
     enabled: hasCodeCell,
     toggled: (model, args) => {
@@ -126,7 +126,11 @@ export function addTaggingCommands(services: IServices): void {
       }
       if (!STEP_NAME.test(to)) {
         throw new Error(
-          trans.__('"%1" is no step name: names are lower-case letters, digits and dashes, and begin with a letter. Try "%2".', to, slug(to) || 'step')
+          trans.__(
+            '"%1" is no step name: names are lower-case letters, digits and dashes, and begin with a letter. Try "%2".',
+            to,
+            slug(to) || 'step'
+          )
         );
       }
       if (stepNames(model).includes(to)) {
@@ -138,7 +142,12 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.goToStep, {
     label: trans.__('Go to Step'),
-    args: { step: TEXT, cell: { ...TEXT, description: 'The id of a cell' }, line: { type: 'number' }, column: { type: 'number' } },
+    args: {
+      step: TEXT,
+      cell: { ...TEXT, description: 'The id of a cell' },
+      line: { type: 'number' },
+      column: { type: 'number' }
+    },
     execute: async ({ step, cell, line, column }: { step?: string; cell?: string; line?: number; column?: number }) => {
       const model = current();
       const id = cell ?? model.shown?.steps.find(each => each.name === step)?.cells[0];
@@ -171,7 +180,10 @@ export function addTaggingCommands(services: IServices): void {
     execute: ({ index }: { index?: number }) => {
       const fix = fixable(current(), index)!.fix!;
       current().history.do(fix.title, fix.edits);
-      const id = Notification.success(fix.title, { autoClose: 6_000, actions: [{ label: trans.__('Undo'), callback: () => undo(id) }] });
+      const id = Notification.success(fix.title, {
+        autoClose: 6_000,
+        actions: [{ label: trans.__('Undo'), callback: () => undo(id) }]
+      });
     }
   });
   const undo = (id: string) => {

@@ -73,7 +73,8 @@ function Value({ name, value }: { name: string; value: IPreview }): JSX.Element 
 }
 
 function Table({ columns, rows }: { columns: NonNullable<IPreview['schema']>; rows: Record<string, unknown>[] }): JSX.Element {
-  const cell = (value: unknown) => (value === null || value === undefined ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value));
+  const cell = (value: unknown) =>
+    value === null || value === undefined ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value);
   return (
     <div className="mlops-TableBox" tabIndex={0}>
       <table className="mlops-Table">

@@ -92,7 +92,11 @@ function View({ run }: { run: RunModel }): JSX.Element {
             </button>
           )}
           {RESUMABLE.includes(picture.status) && (
-            <button type="button" className="mlops-Button mlops-mod-primary" onClick={() => commands.execute(CMD.resume, { run: run.id })}>
+            <button
+              type="button"
+              className="mlops-Button mlops-mod-primary"
+              onClick={() => commands.execute(CMD.resume, { run: run.id })}
+            >
               {trans.__('Resume')}
             </button>
           )}

@@ -34,14 +34,21 @@ export function StepView({ run, step }: { run: RunModel; step: IStepState }): JS
     <article className="mlops-Step" aria-label={trans.__('Step %1', step.name)}>
       <header>
         <h2>
-          {step.name} <span className={`mlops-Status mlops-mod-${status}`}>{`${mark(status)} ${statusText(status, trans)}`}</span>
+          {step.name}{' '}
+          <span className={`mlops-Status mlops-mod-${status}`}>{`${mark(status)} ${statusText(status, trans)}`}</span>
           {step.seconds > 0 && <span className="mlops-Step-time">{duration(step.seconds, trans)}</span>}
           {step.attempt > 1 && <span className="mlops-Step-time">{trans.__('attempt %1', step.attempt)}</span>}
         </h2>
         <p className="mlops-Step-reason">{reason(step, trans)}</p>
         <div className="mlops-Row">
           {partly.map(([id, label]) => (
-            <button key={id} type="button" className="mlops-Button mlops-mod-small" disabled={!run.finished} onClick={() => commands.execute(id, { step: step.name, path })}>
+            <button
+              key={id}
+              type="button"
+              className="mlops-Button mlops-mod-small"
+              disabled={!run.finished}
+              onClick={() => commands.execute(id, { step: step.name, path })}
+            >
               {label}
             </button>
           ))}
@@ -59,7 +66,9 @@ export function StepView({ run, step }: { run: RunModel; step: IStepState }): JS
               {trans.__('MLflow run')}
             </a>
           )}
-          {!url && step.tracking && <span className="mlops-Step-time">{trans.__('MLflow run %1', step.tracking.run_id.slice(0, 8))}</span>}
+          {!url && step.tracking && (
+            <span className="mlops-Step-time">{trans.__('MLflow run %1', step.tracking.run_id.slice(0, 8))}</span>
+          )}
         </div>
       </header>
       {step.failure && <Failure step={step} />}
@@ -88,7 +97,13 @@ export function StepView({ run, step }: { run: RunModel; step: IStepState }): JS
           </button>
         ))}
       </div>
-      <div role="tabpanel" id={`mlops-tabpanel-${run.id}`} aria-labelledby={`mlops-tab-${run.id}-${tab}`} tabIndex={0} className="mlops-TabPanel">
+      <div
+        role="tabpanel"
+        id={`mlops-tabpanel-${run.id}`}
+        aria-labelledby={`mlops-tab-${run.id}-${tab}`}
+        tabIndex={0}
+        className="mlops-TabPanel"
+      >
         {tab === 'outputs' && <CellOutputs run={run} step={step} />}
         {tab === 'data' && <Data run={run.id} step={step.name} version={`${step.attempt}-${step.status}`} />}
         {tab === 'log' && <Log run={run.id} step={step.name} version={`${step.attempt}-${step.status}-${step.position}`} />}
@@ -104,7 +119,9 @@ function reason(step: IStepState, trans: ReturnType<typeof useServices>['trans']
   if (step.status === 'waiting') {
     return step.overtaken ? trans.__('Runs again, since what it read has changed meanwhile.') : '';
   }
-  return step.status === 'skipped' ? trans.__('Not run: %1', step.reason) : step.reason && trans.__('Why it ran: %1', step.reason);
+  return step.status === 'skipped'
+    ? trans.__('Not run: %1', step.reason)
+    : step.reason && trans.__('Why it ran: %1', step.reason);
 }
 
 function Failure({ step }: { step: IStepState }): JSX.Element {
@@ -181,7 +198,9 @@ function CellOutputs({ run, step }: { run: RunModel; step: IStepState }): JSX.El
   }));
   const cells: IShown[] = isCached ? (cached ?? []) : live;
   if (cells.length === 0) {
-    return <p className="mlops-Hint">{isCached && cached === null ? trans.__('Loading…') : trans.__('No cell has run yet.')}</p>;
+    return (
+      <p className="mlops-Hint">{isCached && cached === null ? trans.__('Loading…') : trans.__('No cell has run yet.')}</p>
+    );
   }
   return (
     <>

@@ -20,7 +20,10 @@ export function DiagnosticsSection({ model }: { model: NotebookModel }): JSX.Ele
           const cell = number ? trans.__('cell %1', number) : '';
           const where = each.cell ? (each.line ? `${cell}, ${trans.__('line %1', each.line)}` : cell) : trans.__('notebook');
           return (
-            <li key={`${each.code}-${each.cell}-${each.line}-${each.name}-${index}`} className={`mlops-Problem mlops-mod-${each.severity}`}>
+            <li
+              key={`${each.code}-${each.cell}-${each.line}-${each.name}-${index}`}
+              className={`mlops-Problem mlops-mod-${each.severity}`}
+            >
               <button
                 type="button"
                 className="mlops-Problem-go"
@@ -35,7 +38,11 @@ export function DiagnosticsSection({ model }: { model: NotebookModel }): JSX.Ele
                 <span className="mlops-Problem-advice">{each.advice}</span>
               </button>
               {each.fix && (
-                <button type="button" className="mlops-Button mlops-mod-small" onClick={() => commands.execute(CMD.fix, { index })}>
+                <button
+                  type="button"
+                  className="mlops-Button mlops-mod-small"
+                  onClick={() => commands.execute(CMD.fix, { index })}
+                >
                   {trans.__('Fix: %1', each.fix.title)}
                 </button>
               )}

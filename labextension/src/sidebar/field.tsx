@@ -115,7 +115,12 @@ export function SelectField(props: ISelectProps): JSX.Element {
   );
 }
 
-export function CheckField(props: { label: string; value: boolean; help?: string; onValue: (value: boolean) => void }): JSX.Element {
+export function CheckField(props: {
+  label: string;
+  value: boolean;
+  help?: string;
+  onValue: (value: boolean) => void;
+}): JSX.Element {
   return (
     <div className="mlops-Field mlops-mod-check">
       <label>

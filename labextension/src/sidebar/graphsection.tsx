@@ -1,11 +1,15 @@
 /** The live graph of the notebook's steps, and the same as a tree. */
+import { lazy, Suspense } from 'react';
+
 import { useServices } from '../context';
 import { stepStatus } from '../fold';
-import { StepGraph } from '../graph';
 import { CMD } from '../ids';
 import type { NotebookModel } from '../model';
 import { StepTree } from '../tree';
 import { Section } from './section';
+
+// React Flow is loaded when a graph is first shown, not with JupyterLab.
+const StepGraph = lazy(() => import('../graph').then(module => ({ default: module.StepGraph })));
 
 export function GraphSection({ model }: { model: NotebookModel }): JSX.Element | null {
   const { commands, trans } = useServices();
@@ -26,10 +30,16 @@ export function GraphSection({ model }: { model: NotebookModel }): JSX.Element |
   const select = (step: string) => void commands.execute(CMD.goToStep, { step });
   const shared = { steps, edges: analysis.edges, selected: model.activeStep, onSelect: select };
   return (
-    <Section name="graph" title={model.suggestion ? trans.__('Suggested steps') : trans.__('Steps')} badge={String(steps.length)}>
+    <Section
+      name="graph"
+      title={model.suggestion ? trans.__('Suggested steps') : trans.__('Steps')}
+      badge={String(steps.length)}
+    >
       {steps.length > 0 ? (
         <>
-          <StepGraph label={trans.__('Graph of steps')} {...shared} />
+          <Suspense fallback={<div className="mlops-Graph" />}>
+            <StepGraph label={trans.__('Graph of steps')} {...shared} />
+          </Suspense>
           <StepTree label={trans.__('Steps')} {...shared} />
         </>
       ) : (

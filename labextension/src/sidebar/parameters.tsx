@@ -44,7 +44,11 @@ function ParameterField({ model, parameter }: { model: NotebookModel; parameter:
   if (parameter.given === false) {
     return (
       <div className="mlops-Field">
-        <button type="button" className="mlops-Link" onClick={() => commands.execute(CMD.goToStep, { cell: parameter.cell, line: parameter.line })}>
+        <button
+          type="button"
+          className="mlops-Link"
+          onClick={() => commands.execute(CMD.goToStep, { cell: parameter.cell, line: parameter.line })}
+        >
           {name}
         </button>
         <span className="mlops-Field-help">{trans.__('%1: can only be set in the notebook', help)}</span>

@@ -18,7 +18,14 @@ export function RunsSection({ model }: { model: NotebookModel }): JSX.Element | 
   }
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   const runs = model.runs.filter(run => {
-    const text = JSON.stringify([run.id, run.status, statusText(run.status, trans), run.parameters, run.metrics, run.target]).toLowerCase();
+    const text = JSON.stringify([
+      run.id,
+      run.status,
+      statusText(run.status, trans),
+      run.parameters,
+      run.metrics,
+      run.target
+    ]).toLowerCase();
     return words.every(word => text.includes(word));
   });
   const picked = chosen.filter(id => model.runs.some(run => run.id === id));
@@ -74,16 +81,31 @@ export function RunsSection({ model }: { model: NotebookModel }): JSX.Element | 
                   </span>
                 </button>
                 {RESUMABLE.includes(run.status) && (
-                  <button type="button" className="mlops-Link" aria-label={trans.__('Resume run %1', run.id)} onClick={() => commands.execute(CMD.resume, { run: run.id })}>
+                  <button
+                    type="button"
+                    className="mlops-Link"
+                    aria-label={trans.__('Resume run %1', run.id)}
+                    onClick={() => commands.execute(CMD.resume, { run: run.id })}
+                  >
                     {trans.__('Resume')}
                   </button>
                 )}
                 {run.status === 'running' ? (
-                  <button type="button" className="mlops-Link" aria-label={trans.__('Cancel run %1', run.id)} onClick={() => commands.execute(CMD.cancel, { run: run.id })}>
+                  <button
+                    type="button"
+                    className="mlops-Link"
+                    aria-label={trans.__('Cancel run %1', run.id)}
+                    onClick={() => commands.execute(CMD.cancel, { run: run.id })}
+                  >
                     {trans.__('Cancel')}
                   </button>
                 ) : (
-                  <button type="button" className="mlops-Link" aria-label={trans.__('Delete run %1', run.id)} onClick={() => commands.execute(CMD.deleteRun, { run: run.id })}>
+                  <button
+                    type="button"
+                    className="mlops-Link"
+                    aria-label={trans.__('Delete run %1', run.id)}
+                    onClick={() => commands.execute(CMD.deleteRun, { run: run.id })}
+                  >
                     {trans.__('Delete')}
                   </button>
                 )}

@@ -19,7 +19,9 @@ export function RunSection({ model }: { model: NotebookModel }): JSX.Element | n
     return null;
   }
   const { options } = model;
-  const choices = targets.length ? targets : [{ name: 'local', label: trans.__('This machine'), available: true, kind: 'local' }];
+  const choices = targets.length
+    ? targets
+    : [{ name: 'local', label: trans.__('This machine'), available: true, kind: 'local' }];
   return (
     <Section name="run" title={trans.__('Where and how to run')}>
       <SelectField
@@ -44,13 +46,19 @@ export function RunSection({ model }: { model: NotebookModel }): JSX.Element | n
           value={options.fail_fast}
           onValue={fail_fast => model.setOptions({ fail_fast })}
         />
-        <CheckField label={trans.__('Track with MLflow')} value={options.tracking} onValue={tracking => model.setOptions({ tracking })} />
+        <CheckField
+          label={trans.__('Track with MLflow')}
+          value={options.tracking}
+          onValue={tracking => model.setOptions({ tracking })}
+        />
         <TextField
           label={trans.__('Steps at once')}
           text={options.workers ? String(options.workers) : ''}
           placeholder={trans.__('one a core')}
           numeric
-          read={text => (/^\d{0,3}$/.test(text.trim()) ? { value: Number(text || 0) } : { problem: trans.__('A whole number.') })}
+          read={text =>
+            /^\d{0,3}$/.test(text.trim()) ? { value: Number(text || 0) } : { problem: trans.__('A whole number.') }
+          }
           onValue={value => model.setOptions({ workers: Number(value) })}
         />
         <TextField

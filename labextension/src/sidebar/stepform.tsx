@@ -49,7 +49,8 @@ function CellForm({ model, step }: { model: NotebookModel; step: string }): JSX.
   const tags = tagsOf(cell.model.metadata);
   const own = readTags(tags);
   const names = [...new Set((model.analysis?.steps ?? []).filter(each => !each.implicit).map(each => each.group))];
-  const setTags = (title: string, changed: string[]) => model.history.do(title, [{ kind: 'set_tags', cell: id, tags: changed }]);
+  const setTags = (title: string, changed: string[]) =>
+    model.history.do(title, [{ kind: 'set_tags', cell: id, tags: changed }]);
   return (
     <>
       <SelectField
@@ -73,7 +74,9 @@ function CellForm({ model, step }: { model: NotebookModel; step: string }): JSX.
             suggestions={names}
             help={trans.__('Lower-case letters, digits and dashes')}
             read={text =>
-              STEP_NAME.test(text) ? { value: text } : { problem: trans.__('This is no step name. Try "%1".', slug(text) || 'step') }
+              STEP_NAME.test(text)
+                ? { value: text }
+                : { problem: trans.__('This is no step name. Try "%1".', slug(text) || 'step') }
             }
             onValue={value => {
               const name = String(value);
@@ -91,7 +94,9 @@ function CellForm({ model, step }: { model: NotebookModel; step: string }): JSX.
           />
           <fieldset className="mlops-Field">
             <legend>{trans.__('Also runs after')}</legend>
-            {names.filter(name => name !== own.step).length === 0 && <span className="mlops-Field-help">{trans.__('No other step.')}</span>}
+            {names.filter(name => name !== own.step).length === 0 && (
+              <span className="mlops-Field-help">{trans.__('No other step.')}</span>
+            )}
             {names
               .filter(name => name !== own.step)
               .map(name => (
@@ -122,17 +127,21 @@ function SettingField({ model, step, rule }: { model: NotebookModel; step: strin
   const mine = (settingsOf(notebook).steps?.[step] ?? {}) as Record<string, unknown> & IStepSettings;
   const value = mine[rule.name];
   const set = (next: unknown) =>
-    model.history.do(trans.__('Set %1 of step %2', rule.name, step), [{ kind: 'set_setting', step, key: rule.name, value: next }]);
+    model.history.do(trans.__('Set %1 of step %2', rule.name, step), [
+      { kind: 'set_setting', step, key: rule.name, value: next }
+    ]);
   if (rule.type === 'boolean') {
     const on = (value ?? rule.default) as boolean;
-    return <CheckField label={rule.name} help={rule.help} value={on} onValue={next => set(next === rule.default ? null : next)} />;
+    return (
+      <CheckField label={rule.name} help={rule.help} value={on} onValue={next => set(next === rule.default ? null : next)} />
+    );
   }
   return (
     <TextField
       label={rule.name}
       text={rule.type === 'list' && Array.isArray(value) ? value.join(' ') : shown(value, rule.type)}
       help={rule.help}
-      placeholder={rule.type === 'map' ? 'NAME=value' : shown(rule.default, rule.type).replace('[]', '')}
+      placeholder={rule.type === 'map' ? trans.__('NAME=value') : shown(rule.default, rule.type).replace('[]', '')}
       numeric={rule.type === 'number' || rule.type === 'integer'}
       lines={rule.type === 'map' ? 2 : undefined}
       read={text => readSetting(text, rule, trans)}

@@ -17,7 +17,11 @@ export function SuggestionSection({ model }: { model: NotebookModel }): JSX.Elem
     <Section name="suggestion" title={trans.__('Suggestion')}>
       <p className="mlops-Hint">{trans.__('Nothing is written until you accept.')}</p>
       <div className="mlops-Row">
-        <button type="button" className="mlops-Button mlops-mod-primary" onClick={() => model.endSuggestion(true, trans.__('Suggested steps'))}>
+        <button
+          type="button"
+          className="mlops-Button mlops-mod-primary"
+          onClick={() => model.endSuggestion(true, trans.__('Suggested steps'))}
+        >
           {trans.__('Accept')}
         </button>
         <button type="button" className="mlops-Button" onClick={() => model.endSuggestion(false, '')}>
@@ -42,7 +46,9 @@ export function SuggestionSection({ model }: { model: NotebookModel }): JSX.Elem
                   { value: 'skip', label: trans.__('Skip') },
                   { value: '', label: trans.__('None: belongs to the step above') }
                 ]}
-                onValue={role => model.editSuggestion(id, withRole(suggestion.tags[id], role as CellRole | '', own.step || 'step'))}
+                onValue={role =>
+                  model.editSuggestion(id, withRole(suggestion.tags[id], role as CellRole | '', own.step || 'step'))
+                }
               />
               {own.role === 'step' && (
                 <TextField
@@ -50,7 +56,9 @@ export function SuggestionSection({ model }: { model: NotebookModel }): JSX.Elem
                   text={own.step}
                   help={suggestion.reasons[id]}
                   read={text =>
-                    STEP_NAME.test(text) ? { value: text } : { problem: trans.__('This is no step name. Try "%1".', slug(text) || 'step') }
+                    STEP_NAME.test(text)
+                      ? { value: text }
+                      : { problem: trans.__('This is no step name. Try "%1".', slug(text) || 'step') }
                   }
                   onValue={name => model.editSuggestion(id, withRole(suggestion.tags[id], 'step', String(name)))}
                 />
