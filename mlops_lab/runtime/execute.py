@@ -24,6 +24,9 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from .client import OwnSockets
+from .outputs import Cap
+
 ENGINE = "mlops_lab"
 _STATUS_OF_SIGNAL = {
     9: "killed (by hand, or out of memory)",
@@ -35,6 +38,7 @@ _STATUS_OF_SIGNAL = {
 Report = Callable[..., None]
 _EXIT_SECONDS = 2.5  # that a kernel has to run its exit functions
 _POLL_SECONDS = 0.005
+_IOPUB_SECONDS = 600  # for what a cell has put out to arrive after it is done: a flood on a busy machine takes long
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,23 @@ class StepEngine(NBClientEngine):  # type: ignore[misc]
             stack = closing or at_once
             sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlops-", ignore_cleanup_errors=True))
             client = _Client(nb_man, report, sockets, provisioner, ready, timeout=None, startup_timeout=start_timeout,
-                             kernel_name=kernel_name)  # fmt: skip
+                             iopub_timeout=_IOPUB_SECONDS, kernel_name=kernel_name)  # fmt: skip
             stack.callback(client.end_kernel)
             client.execute(cleanup_kc=False, **(kernel_arguments or {}))
 
 
-class _Client(PapermillNotebookClient):  # type: ignore[misc]
+class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
     def __init__(self, nb_man: Any, report: Report | None, sockets: str, provisioner: str, ready: Callable[[], None] | None,
                  **kwargs: Any) -> None:  # fmt: skip
         super().__init__(nb_man, **kwargs)
         self.sockets, self.provisioner, self.ready = sockets, provisioner, ready
         self.report: Report = report or (lambda kind, **fields: None)
+        self.folder = os.path.dirname(nb_man.nb.metadata.papermill.get("output_path") or "")
+        self.cap: Cap | None = None
         self.visible = [c for c in nb_man.nb.cells if c.cell_type == "code" and not is_hidden(c)]
 
     def create_kernel_manager(self) -> Any:
-        # Sockets in a folder of this kernel's own: TCP ports are chosen before they are bound, and two kernels that start
-        # at the same moment can choose the same one.
         manager = super().create_kernel_manager()
-        if os.name == "posix":
-            manager.transport = "ipc"
-            manager.ip = os.path.join(self.sockets, "k")
         if self.provisioner:
             metadata = {**manager.kernel_spec.metadata, "kernel_provisioner": {"provisioner_name": self.provisioner}}
             manager.kernel_spec.metadata = metadata
@@ -130,6 +131,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
             if not hidden:
                 position = next(i for i, c in enumerate(self.visible) if c is cell) + 1
                 self.report("cell_started", cell=number, position=position, total=len(self.visible))
+            self.cap = Cap(self.folder, number) if self.folder and not hidden else None
             try:
                 self.execute_cell(cell, index, store_history=not hidden)
                 status = "done"
@@ -143,6 +145,8 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
                 self.nb_man.cell_exception(cell, cell_index=index, exception=error)
                 raise
             finally:
+                if self.cap:
+                    self.cap.end(cell.outputs)
                 self.nb_man.cell_complete(cell, cell_index=index)
                 if not hidden:
                     self.report("cell_finished", cell=number, seconds=time.monotonic() - started, status=status)
@@ -158,8 +162,12 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         output = super().process_message(msg, cell, cell_index)
+        if msg["msg_type"] == "clear_output" and self.cap:
+            self.cap.clear()
         if output is not None and not is_hidden(cell):
             self.report("cell_output", cell=cell.metadata.get("mlops_lab", {}).get("cell", 0), output=dict(output))
+            if self.cap:
+                self.cap.take(cell.outputs, output)
         return output
 
 

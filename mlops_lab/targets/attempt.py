@@ -319,7 +319,7 @@ def _plain(text: str) -> str:
 
 def _cut(output: dict[str, Any]) -> dict[str, Any]:
     """An output small enough for the log."""
-    output = json.loads(json.dumps(output))
+    output = {key: dict(value) if isinstance(value, Mapping) else value for key, value in output.items()}
     texts = output.get("data", output)
     for key, value in list(texts.items()):
         if isinstance(value, str) and len(value) > _EVENT_TEXT:

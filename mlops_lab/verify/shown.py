@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mlops_lab.runtime.outputs import LIMIT, note
+
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
 # What names a place in memory, a process or a counter of one, and not a value.
@@ -37,10 +39,22 @@ def shown(node: Any, index: int) -> list[Any]:
             texts: dict[str, str] = {}
             for output in outputs:  # how the two streams were interleaved is accidental
                 texts[output.name] = texts.get(output.name, "") + output.text
-            found += [("stream", name, texts[name]) for name in sorted(texts)]
+            found += [("stream", name, _cut(texts[name])) for name in sorted(texts)]
         else:
             found += [one for output in outputs for one in _rich(output, widgets)]
     return [tuple(plain(part) if isinstance(part, str) else part for part in one) for one in found]
+
+
+def _cut(text: str) -> str:
+    """A text as the executed notebook of a step keeps it, without where the rest is."""
+    known = text.find("\n[", LIMIT)
+    if known == LIMIT and "more characters, SHA-256" in text[known:]:
+        return text[: text.index(", are in ", known) + 2]
+    if len(text) <= LIMIT:
+        return text
+    rest = text[LIMIT:]
+    digest = hashlib.sha256(rest.encode("utf-8", "surrogatepass")).hexdigest()
+    return text[:LIMIT] + note(len(rest), digest)
 
 
 def without_durations(outputs: list[Any]) -> list[Any]:

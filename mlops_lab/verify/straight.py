@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from typing import Any
 
 from mlops_lab.errors import RunError
 from mlops_lab.results import Version
+from mlops_lab.runtime.client import OwnSockets
 from mlops_lab.syntax import is_ours
 from mlops_lab.targets.local import kernel_python
 
@@ -110,31 +109,8 @@ def _client(node: Any, **options: Any) -> Any:
     """An nbclient whose kernel listens on sockets of its own, and which waits for a cell as long as it takes."""
     from nbclient import NotebookClient
 
-    class Client(NotebookClient):  # type: ignore[misc]
-        sockets = ""
-
-        def create_kernel_manager(self) -> Any:
-            manager = super().create_kernel_manager()
-            if os.name == "posix":  # TCP ports are chosen before they are bound: two kernels could choose the same one
-                manager.transport, manager.ip = "ipc", os.path.join(self.sockets, "k")
-            return manager
-
-        async def async_start_new_kernel_client(self) -> Any:
-            started = await super().async_start_new_kernel_client()
-            receive = started.shell_channel.get_msg
-
-            async def get_msg(timeout: float | None = None) -> Any:
-                # Where a poll without a time limit comes back empty-handed, nbclient fails an assertion of its own.
-                while True:
-                    try:
-                        return await receive(timeout=timeout)
-                    except queue.Empty:
-                        if timeout is not None:
-                            raise
-                        await asyncio.sleep(0.1)
-
-            started.shell_channel.get_msg = get_msg
-            return started
+    class Client(OwnSockets, NotebookClient):  # type: ignore[misc]
+        pass
 
     return Client(node, timeout=None, **options)
 
