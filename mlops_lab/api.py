@@ -23,6 +23,7 @@ from mlops_lab.pipeline import build
 from mlops_lab.plan import Edge, Plan, make_plan
 from mlops_lab.runs import Home, RunFolder, find
 from mlops_lab.targets import Options, refresh, target
+from mlops_lab.targets import cancel as cancel_elsewhere
 
 if TYPE_CHECKING:
     from mlops_lab.graph import Picture
@@ -191,10 +192,15 @@ class Run:
         for event in self.folder.follow(timeout):
             if listener:
                 listener(event)
+        if timeout is None:
+            refresh(self.folder, follow=True, listeners=(listener,) if listener else ())
         return self
 
     def cancel(self) -> None:
         """Ask the run to end; `wait` waits until it has. Raises `UsageError` if it is not in progress."""
+        if not self.folder.is_active and self.folder.is_remote and self.folder.finished is None:
+            cancel_elsewhere(self.folder)
+            return
         if not self.folder.is_active:
             raise UsageError(f"Run {self.id} is not in progress.")
         self.folder.request_cancel()
@@ -284,8 +290,8 @@ class _Outputs(Mapping[str, Any]):
             raise UsageError(version.partition(":")[2])
         if self._folder.is_remote:
             raise UsageError(
-                f"The value of {name!r} is on the engine that ran step {self._state.name!r}, among the artifacts of its task. To "
-                f"have it here, run the pipeline here."
+                f"The value of {name!r} is on the engine that ran step {self._state.name!r}, among the artifacts of its task. "
+                f"To have it here, run the pipeline here."
             )
         return _load_value(self._folder, self._state.name, name)
 

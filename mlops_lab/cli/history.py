@@ -161,6 +161,8 @@ def cancel(run: RunArgument, folder: FolderOption = Path()) -> None:
         time.sleep(0.1)
     if found.is_active:
         raise MlopsLabError(f"Run {found.id} did not end within a minute.")
+    if found.is_remote and found.finished is None:  # who held it only had a look
+        cancel_elsewhere(found)
     out.print(f"Cancelled run {found.id}.")
 
 

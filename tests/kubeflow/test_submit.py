@@ -338,6 +338,42 @@ def test_a_run_that_nobody_follows_is_cancelled_too(cluster, notebook, tmp_path,
     assert command("cancel", "last", "-C", tmp_path).exit_code == 2
 
 
+def test_interrupting_the_program_cancels_the_run_there(cluster, notebook, tmp_path):
+    process = subprocess.Popen([sys.executable, "-m", "mlops_lab.cli", "run", str(notebook(CELLS)), "--on", "kubeflow"],
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not cluster.runs and time.monotonic() < deadline:
+        time.sleep(0.05)
+    cluster.task("numbers", "RUNNING", Pod("numbers").begin().log)
+    while "cell_started" not in kinds(mlops_lab.find_run("last", tmp_path)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] and process.returncode == 130
+    assert cluster.run["state"] == "CANCELED" and mlops_lab.find_run("last", tmp_path).status == "cancelled"
+
+
+def test_a_run_is_waited_for_and_cancelled_from_python(cluster, notebook, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(submit, "_follow", lambda *_: None)
+        run = mlops_lab.load(notebook(CELLS)).run(on="kubeflow", tracking=False)
+    later(cluster, succeeds(cluster, tmp_path, "numbers", 2), succeeds(cluster, tmp_path, "total", 3), cluster.end)
+    seen = []
+    assert run.wait(listener=seen.append).status == "done" and seen[-1].status == "done"
+    with monkeypatch.context() as patched:
+        patched.setattr(submit, "_follow", lambda *_: None)
+        run = mlops_lab.load(tmp_path / "nb.ipynb").run(on="kubeflow", tracking=False)
+    run.cancel()
+    assert run.status == "cancelled"
+
+
+def test_what_can_not_work_there_is_said_before_it_is_sent(cluster, notebook):
+    path = notebook([("step:read", "text = open('/home/ada/data.csv').read()")])
+    result = command("run", path, "--on", "kubeflow")
+    assert result.exit_code == 2 and "ML301" in result.output and not cluster.runs
+    assert command("schedule", path, "--cron", "@daily").exit_code == 2 and not cluster.recurring
+
+
 def failed_run(cluster, path, tmp_path):
     failure = {"kind": "error", "message": "OSError: gone", "cell": 3}
     pod = Pod("total", 3).begin().end(tmp_path, status="failed", failure=failure)
@@ -405,6 +441,63 @@ def test_kfps_own_mlflow_run_is_shown_and_no_second_one_is_opened(cluster, noteb
         run = mlops_lab.load(path).run(on="kubeflow", tracking=number == 2)
         assert (run.state.tracking.run_id, run.state.tracking.experiment_id) == ("abc123", "7")
     assert not (tmp_path / ".mlops_lab" / "mlflow.db").exists()
+
+
+def test_a_run_is_tracked_in_the_users_mlflow_as_a_local_one_is(cluster, notebook, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    metrics = Pod("total", 3).begin().say(type="metrics", step="total", values={"accuracy": 0.5}).end(tmp_path)
+    later(
+        cluster, succeeds(cluster, tmp_path, "numbers", 2), lambda: cluster.task("total", "SUCCEEDED", metrics.log), cluster.end
+    )
+    run = mlops_lab.load(notebook(CELLS)).run(on="kubeflow", experiment="there")
+    assert run.status == "done" and run.metrics == {"accuracy": 0.5}
+    client = MlflowClient(f"sqlite:///{tmp_path / '.mlops_lab' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("there").experiment_id
+    found = {r.data.tags["mlflow.runName"]: r for r in client.search_runs([experiment])}
+    assert set(found) == {run.id, "numbers", "total"} and {r.info.status for r in found.values()} == {"FINISHED"}
+    assert "executed.ipynb" in [artifact.path for artifact in client.list_artifacts(found["total"].info.run_id)]
+
+
+def test_a_step_logs_its_notebook_to_the_mlflow_run_that_was_opened_for_it(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("kfp", artifact_location=(tmp_path / "artifacts").as_uri())
+    opened = client.create_run(experiment).info.run_id
+    client.log_metric(opened, "from_the_cells", 2.0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+    executed = tmp_path / "executed.ipynb"
+    executed.write_text("{}")
+    told = []
+    handback.to_mlflow(executed, {"accuracy": 0.5}, told.append)
+    assert [artifact.path for artifact in client.list_artifacts(opened)] == ["executed.ipynb"]
+    assert len(client.search_runs([experiment])) == 1
+    pod = Pod("total").begin().end(tmp_path)
+    for event in told:
+        pod.say(**event)
+    events = PodLog("total", 1).read(pod.log.encode(), True)
+    assert [e.run_id for e in events if hasattr(e, "run_id")] == [opened]
+    assert [e.values for e in events if hasattr(e, "values")] == [{"accuracy": 0.5, "from_the_cells": 2.0}]
+
+
+def test_steps_that_use_mlflow_are_told_their_runs_where_the_store_can_be_reached(notebook):
+    path = notebook([*CELLS[:2], ("step:total", "import mlflow\nmlflow.log_metric('m', sum(numbers))")],
+                    {"mlops_lab": {"steps": {"total": {"env": {"MLFLOW_EXPERIMENT_ID": "mine"}}}}})  # fmt: skip
+    plan = mlops_lab.load(path).plan
+    compiled = submit.compile_pipeline(plan)
+    sent = submit.prepared(compiled, submit.Options(), {"total": {"MLFLOW_RUN_ID": "4711", "MLFLOW_EXPERIMENT_ID": "1"}})
+    spec = sent.get("pipeline_spec", sent)
+    label = spec["components"][spec["root"]["dag"]["tasks"]["total"]["componentRef"]["name"]]["executorLabel"]
+    env = {e["name"]: e["value"] for e in spec["deploymentSpec"]["executors"][label]["container"]["env"]}
+    assert env["MLFLOW_RUN_ID"] == "4711" and env["MLFLOW_EXPERIMENT_ID"] == "mine"
+    assert "4711" not in compiled.yaml  # what is compiled stays the same for each run
+    afar = [uri for uri in ("http://mlflow.example.com", "http://localhost:5000", "sqlite:///x.db", "http://127.0.0.1:5000")
+            if submit.is_reachable_from_afar(uri)]  # fmt: skip
+    assert afar == ["http://mlflow.example.com"]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--from", "total"), ("--to", "numbers"), ("--only", "total")])

@@ -97,8 +97,7 @@ class Follower:
             seen = self.news
             try:
                 if self.folder.cancel_requested and not self.terminated:
-                    self.client.terminate(self.remote.run_id)
-                    self.terminated = True
+                    self.terminate()
                 self.look()
             except Unavailable as error:
                 outage = outage or time.monotonic()
@@ -117,6 +116,17 @@ class Follower:
                 wait = SHORTEST if self.news != seen else min(wait * 1.5, LONGEST)
             if not self.ended:
                 self._pause(wait, sleep)
+
+    def terminate(self) -> None:
+        """Ask the server to end the run, if it has not ended meanwhile."""
+        try:
+            self.client.terminate(self.remote.run_id)
+        except Unavailable:
+            raise
+        except KubeflowError as error:
+            if error.status not in (400, 409):
+                raise
+        self.terminated = True
 
     def _pause(self, seconds: float, sleep: Callable[[float], None]) -> None:
         """Wait, but not longer than somebody who cancels would like to."""

@@ -50,10 +50,11 @@ class Schedule:
 def schedule(plan: Plan, options: Options, when: Schedule, name: str = "") -> Any:
     """Start a recurring run of a plan, in place of one of the same name; what the server made of it.
 
-    Raises `UsageError` for a plan that can't be compiled.
+    Raises `UsageError` for a plan that can't be compiled, and `CheckError` for one that can't run there.
     """
-    from mlops_lab.targets.kubeflow.submit import prepared
+    from mlops_lab.targets.kubeflow.submit import prepared, sound_there
 
+    sound_there(plan)
     compiled = compile_pipeline(plan, options)
     client = Client.of()
     models = client.models

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from mlops_lab import events as ev
 from mlops_lab import runstate
 from mlops_lab._version import __version__
-from mlops_lab.errors import MlopsLabError, RunError, UsageError
+from mlops_lab.checks import Diagnostic
+from mlops_lab.errors import CheckError, MlopsLabError, RunError, UsageError
 from mlops_lab.plan import Plan
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.targets import Listener, Options
@@ -37,6 +38,7 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     from mlops_lab.tracking import Tracker
 
     _refuse(options)
+    warnings = sound_there(plan)
     compiled = compile_pipeline(plan, options)
     client = Client(Connections().get())
     notebook = plan.pipeline.notebook
@@ -47,6 +49,8 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     folder = home.new_run()
     with folder.owned(), _log(folder, listeners) as log:
         _begin(plan, options, experiment, folder, log)
+        for warning in warnings:
+            log.append(ev.Message(level="warning", text=f"{warning.code}: {warning.message} {warning.fix}"))
         before = _to_retry(plan, options, home)
         tracker = None
         if options.tracking and not client.tracks_in_mlflow():
@@ -73,7 +77,13 @@ def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, 
         return
     remote = Remote.read(folder)
     client = _client(remote, follow)
-    with folder.owned(), _log(folder, listeners) as log:
+    with _owned_now(folder) as owned:
+        if owned:
+            _look(folder, remote, client, follow, listeners)
+
+
+def _look(folder: RunFolder, remote: Remote, client: Client, follow: bool, listeners: tuple[Listener, ...]) -> None:
+    with _log(folder, listeners) as log:
         _find_sent(client, remote, folder)
         if follow:
             _follow(folder, client, log, None)
@@ -102,6 +112,16 @@ def _refuse(options: Options) -> None:
             "On Kubeflow a pipeline runs as a whole: leave out --from, --to and --only. Steps that ran before on the same "
             "inputs are taken from Kubeflow's cache."
         )
+
+
+def sound_there(plan: Plan) -> list[Diagnostic]:
+    """The warnings of `check --on kubeflow`. Raises `CheckError` where it gives errors."""
+    from mlops_lab.targets.kubeflow import checks
+
+    found = checks.check(plan)
+    if errors := [diagnostic for diagnostic in found if diagnostic.severity == "error"]:
+        raise CheckError(errors)
+    return list(found)
 
 
 def _begin(plan: Plan, options: Options, experiment: str, folder: RunFolder, log: ev.EventLog) -> None:
@@ -295,11 +315,15 @@ def _drained_first(log: ev.EventLog, tracker: Any) -> Any:
 
 def _cancel(follower: Follower, seconds: float = 60) -> None:
     """Ask the server to end the run, and watch it do so."""
-    follower.client.terminate(follower.remote.run_id)
-    follower.terminated = True
     deadline = time.monotonic() + seconds
     while not follower.ended:
-        follower.look()
+        try:
+            if not follower.terminated:
+                follower.terminate()
+            follower.look()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
         if time.monotonic() > deadline:
             raise MlopsLabError(
                 f"Kubeflow was asked to cancel run {follower.folder.id}, and has not ended it within {seconds:g} s."
@@ -310,6 +334,23 @@ def _cancel(follower: Follower, seconds: float = 60) -> None:
 def _client(remote: Remote, patient: bool) -> Client:
     connection = Connections().get("" if remote.connection == "environment" else remote.connection)
     return Client(connection) if patient else Client(connection, _REFRESH)
+
+
+@contextmanager
+def _owned_now(folder: RunFolder) -> Iterator[bool]:
+    """Hold the run's lock, if nobody else does: whoever does writes down what is new."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.path / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextmanager
