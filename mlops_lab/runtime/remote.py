@@ -28,7 +28,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import handback
+from . import conflicts, folder, handback
+from .files import state_of
 
 EVENT = "::mlops-lab "  # in front of the lines of a pod's log that are events, as `mlops_lab/events.py` describes them
 EXIT_FAILED, EXIT_REJECTED = 1, 3
@@ -39,6 +40,9 @@ _CALL = (
     '{{"PHASE": "{phase}"}})'
 )
 _CALLS = {"mlops-lab-inputs": _CALL.format(phase="begin"), "mlops-lab-outputs": _CALL.format(phase="end")}
+
+# What the ledger says of a step that did nothing.
+_NOTHING: dict[str, Any] = {"outputs": {}, "files": {}, "sources": [], "dotted": [], "above": [], "reads": {}, "writes": {}}
 
 Version = list[str]
 
@@ -52,7 +56,7 @@ def main(step: dict[str, Any], cells: list[Any], arguments: dict[str, Any], carr
     with _workplace(step["pipeline"]) as place:
         work = _Work(step, cells, arguments, carried, place)
         work.gather()
-        failure = work.execute() if cells else None
+        failure = work.conflict() or (work.execute() if cells else None)
         if failure:
             work.hand_back()
             emit({"type": "step_finished", "step": step["name"], "attempt": 1, "seconds": 0.0, **failure})
@@ -91,6 +95,7 @@ class _Work:
         self.blobs.mkdir()
         self.ledger: dict[str, dict[str, Any]] = {}  # in the order of the notebook
         self.result: dict[str, Any] = {}
+        self.before: folder.Look = {}  # what lies in the folder before the step's first cell
 
     # -- before ---------------------------------------------------------------------------------------------------
 
@@ -107,7 +112,7 @@ class _Work:
                     elif kind == "files":
                         self._put(state, member, self.blobs / name)
         if self.carried.get("files"):
-            found[_PACKED] = {"place": -1, "outputs": {}, "files": self._packed(), "sources": [], "dotted": []}
+            found[_PACKED] = {**_NOTHING, "place": -1, "files": self._packed()}
         self.ledger = dict(sorted(found.items(), key=lambda item: item[1]["place"]))
         for argument, (source, variable) in self.step["inputs"].items():
             output = self.ledger[source]["outputs"].get(variable)
@@ -116,11 +121,14 @@ class _Work:
                 bundle = self._bundle(output["version"][0])
                 if not bundle.exists():
                     bundle.symlink_to(path.absolute())
-        files: dict[str, Any] = {}
-        for entry in self.ledger.values():
-            files |= entry["files"]
-        for name, state in files.items():
-            self._restore(self.folder / name, state)
+        folder.restore(self.folder, self._files(), self.blobs)
+        self.before = folder.look(self.folder)
+
+    def conflict(self) -> dict[str, Any] | None:
+        """What went wrong between the steps above, if something did."""
+        message = conflicts.conflict(self.ledger)
+        failure = {"kind": "refused", "message": message, "code": "ML202"}
+        return {"status": "failed", "failure": failure} if message else None
 
     def _put(self, state: zipfile.ZipFile, member: str, target: Path) -> None:
         if not target.exists():
@@ -135,18 +143,8 @@ class _Work:
             files[path] = [name, mode]
         return files
 
-    def _restore(self, target: Path, state: Any) -> None:
-        if state == "absent":
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            else:
-                target.unlink(missing_ok=True)
-        elif state == "folder":
-            target.mkdir(parents=True, exist_ok=True)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.blobs / state[0], target)
-            target.chmod(state[1])
+    def _files(self) -> dict[str, Any]:
+        return folder.current(entry["files"] for entry in self.ledger.values())
 
     def _bundle(self, name: str) -> Path:
         path = self.bundles / name[:2] / name
@@ -269,7 +267,8 @@ class _Work:
         """Write the artifacts: each variable, the state, the executed notebook, metrics."""
         outputs = self.result.get("outputs", {})
         self._hand_on_variables(outputs)
-        self._hand_on_state(outputs)
+        if self.step["state"]:
+            self._hand_on_state(outputs)
         if self.cells:
             self._hand_on_notebook()
             self._hand_on_metrics()
@@ -307,13 +306,18 @@ class _Work:
             artifact.metadata["digest"] = output["version"][1]
 
     def _hand_on_state(self, outputs: dict[str, Any]) -> None:
-        mine: dict[str, Any] = {"place": self.step["place"], "outputs": {}, "files": {}}
+        mine: dict[str, Any] = {**_NOTHING, "place": self.step["place"], "outputs": {}, "above": sorted(self.ledger)}
+        mine |= {"reads": self.result.get("files_read", {}), "writes": dict(self.result.get("files_written", {}))}
         for name, output in outputs.items():
             if output is None:
                 mine["outputs"][name] = None
             elif not output.get("unread"):
                 mine["outputs"][name] = {"version": output["version"], "declared": name in self.step["outputs"]}
-        self._note_files(mine["files"])
+        written = [path for path in self.result.get("files_written", {}) if not path.endswith("/")]
+        mine["files"] = folder.changes(self.folder, self.before, self.blobs)
+        for path in mine["files"].keys() - mine["writes"].keys():  # by a library or a process that isn't watched
+            mine["writes"][path] = state_of(str(self.folder / path))
+        mine["files"] |= folder.elsewhere(written, self.folder.parent, self.blobs)
         mine["sources"], mine["dotted"] = self._sources(), self.step["order"].get("dotted", [])
         self.ledger[self.name] = mine
         self.ledger = dict(sorted(self.ledger.items(), key=lambda item: item[1]["place"]))
@@ -325,9 +329,7 @@ class _Work:
                 state.write(path, f"runtime/{path.name}", zipfile.ZIP_DEFLATED)
             for name in sorted(self._to_carry()):
                 state.write(self._bundle(name), f"bundles/{name}")
-            held = {state_of[0] for entry in self.ledger.values() for state_of in entry["files"].values()
-                    if not isinstance(state_of, str)}  # fmt: skip
-            for name in sorted(held):
+            for name in sorted({kept[0] for kept in self._files().values() if not isinstance(kept, str)}):
                 state.write(self.blobs / name, f"files/{name}")
 
     def _to_carry(self) -> set[str]:
@@ -343,19 +345,6 @@ class _Work:
             if special or undeclared or self._bundle(bundle).stat().st_size <= _SMALL:
                 found.add(bundle)
         return found
-
-    def _note_files(self, files: dict[str, Any]) -> None:
-        for path in self.result.get("files_written", {}):
-            if path.endswith("/") or Path(path).is_absolute() or path.startswith(".."):
-                continue
-            full = self.folder / path
-            if full.is_file():
-                name = _digest_of(full)
-                if not (self.blobs / name).exists():
-                    shutil.copyfile(full, self.blobs / name)
-                files[path] = [name, full.stat().st_mode & 0o777]
-            else:
-                files[path] = "folder" if full.is_dir() else "absent"
 
     def _hand_on_notebook(self) -> None:
         executed = self.run / "executed.ipynb"
@@ -375,14 +364,6 @@ class _Work:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.result.get("metrics", {})), encoding="utf-8")
             emit({"type": "metrics", "step": self.name, "values": self.result.get("metrics", {})})
-
-
-def _digest_of(path: Path) -> str:
-    sink = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            sink.update(block)
-    return sink.hexdigest()
 
 
 def _show(output: dict[str, Any]) -> None:

@@ -47,6 +47,10 @@ class LocalRun:
         assert len(found) == 1, (step, name, found, self.log[-3000:])
         return found[0]
 
+    def has(self, step):
+        """True if the step ran to its end."""
+        return any(self.root.glob(f"*/{step}/{self.compiled.interfaces[step].state}"))
+
     def executed(self, step):
         return nbformat.read(self.artifact(step, self.compiled.interfaces[step].executed), as_version=4)
 

@@ -74,7 +74,7 @@ def run(plan: Plan, seed: int, folder: Path, artifacts: Path) -> Iterator[tuple[
     compiler = _Compiler(plan, install=False)
     dice = random.Random(seed)
     left: dict[str, Path] = {}
-    todo = [compiler.interfaces.pack] * bool(compiler.interfaces.pack) + [step.name for step in plan.steps]
+    todo = [n for n in (compiler.interfaces.pack, *(step.name for step in plan.steps), compiler.interfaces.finish) if n]
     failed: set[str] = set()
     while True:
         ready = [name for name in todo if all(above in left for above in compiler.interfaces[name].states)]
@@ -100,13 +100,16 @@ def run(plan: Plan, seed: int, folder: Path, artifacts: Path) -> Iterator[tuple[
         room = artifacts / f"room-{name}"
         for part in ("notebook", "store", "run"):
             (room / part).mkdir(parents=True)
-        planned = plan[name] if name != compiler.interfaces.pack else None
-        content = compiler.content(planned, interface) if planned else compiler.pack_content()
+        planned = plan[name] if name not in (compiler.interfaces.pack, compiler.interfaces.finish) else None
+        content = compiler.content(planned, interface) if planned else compiler.helper_content(name)
         carried = {} if interface.states else {"files": compiler.packed}
         work = _Work(json.loads(json.dumps(content)), [], arguments, carried, room)
         sweep(folder)
         work.folder, work.seed = folder, dice.randrange(2**32)
         work.gather()
+        if conflict := work.conflict():
+            yield planned or plan.steps[0], [], f"mlops-lab-outputs: InputRefused: {conflict['failure']['message']}"
+            continue
         error = ""
         if planned:
             work.cells = compiler.cells(planned)

@@ -88,14 +88,25 @@ class _Compiler:
         from kfp import dsl
 
         components = {step.name: self._component(step) for step in self.plan.steps}
-        pack = self._pack_component() if self.interfaces.pack else None
+        first, last = self.interfaces.pack, self.interfaces.finish
+        file = self.plan.pipeline.notebook.path.name
+        pack = (
+            self._helper(first, f"Brings the runtime and the files that travel with {file} to the first steps.")
+            if first
+            else None
+        )
+        finish = (
+            self._helper(last, f"Looks whether steps of {file} that don't wait for each other used one file.") if last else None
+        )
 
         def body(*channels: Any) -> None:
             given = dict(zip((value.parameter.name for value in self.values), channels, strict=True))
-            tasks: dict[str, Any] = {self.interfaces.pack: pack()} if pack is not None else {}
+            tasks: dict[str, Any] = {first: pack()} if pack is not None else {}
             for step in self.plan.steps:
                 tasks[step.name] = components[step.name](**self._arguments(step.name, given, tasks))
                 settings.apply(tasks[step.name], self.plan, step)
+            if finish is not None:
+                finish(**self._arguments(last, given, tasks))
 
         kinds = {"int": int, "float": float, "str": str, "bool": bool, "json": str}
         body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -111,7 +122,7 @@ class _Compiler:
         text = document.write(self.plan, spec, platform)
         document.check_size(text, spec)
         steps = tuple(step.name for step in self.plan.steps)
-        tasks = (self.interfaces.pack, *steps) if pack is not None else steps
+        tasks = tuple(name for name in (first, *steps, last) if name)
         return Compiled(self.name, text, spec, platform, steps, tasks, {s: self.interfaces[s] for s in steps}, self.values)
 
     def _arguments(self, step: str, given: Mapping[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,20 +152,18 @@ class _Compiler:
         node = stepnb.build(self.plan.pipeline, step)
         return [(json.loads(json.dumps(cell.metadata)), "" if _is_ours(cell) else cell.source) for cell in node.cells]
 
-    def _pack_component(self) -> Any:
-        name = self.interfaces.pack
+    def _helper(self, name: str, summary: str) -> Any:
+        """The component of a task that runs no cells: `prepare` or `finish`."""
         interface = self.interfaces[name]
-        summary = [
-            f"Brings the runtime, and the files that travel with {self.plan.pipeline.notebook.path.name}, to the first steps."
-        ]
-        code = source.component_source(_function(name), summary, interface, self.pack_content(), [], self.packed)
+        carried = None if interface.states else self.packed
+        code = source.component_source(_function(name), [summary], interface, self.helper_content(name), [], carried)
         return self._made(name, interface, code, None, ())
 
-    def pack_content(self) -> dict[str, Any]:
-        """What the runtime is told where a task only brings what travels along."""
-        name = self.interfaces.pack
-        return {"name": name, "pipeline": self.name, "place": -2, "states": [], "inputs": {}, "outputs": {}, "order": {},
-                "state": self.interfaces[name].state}  # fmt: skip
+    def helper_content(self, name: str) -> dict[str, Any]:
+        """What the runtime is told in a task that runs no cells."""
+        interface = self.interfaces[name]
+        return {"name": name, "pipeline": self.name, "place": -2, "states": list(interface.states.values()), "inputs": {},
+                "outputs": {}, "order": {}, "state": interface.state}  # fmt: skip
 
     def _made(self, name: str, interface: Interface, code: str, image: str | None, needs: tuple[str, ...]) -> Any:
         """The SDK's component for a signature, with our source in place of the function's."""

@@ -132,6 +132,13 @@ class Interfaces:
         return found
 
     @cached_property
+    def finish(self) -> str:
+        """The task at the end that sees whether unrelated steps used the same files; a single last step does that by itself."""
+        last = {step.name for step in self.plan.steps} - {name for names in self.waits_for.values() for name in names}
+        names = {step.name for step in self.plan.steps}
+        return next(n for n in ("finish", "finish-steps", "finish-all-steps") if n not in names) if len(last) > 1 else ""
+
+    @cached_property
     def types(self) -> dict[tuple[str, str], str]:
         """(step, variable) -> KFP's artifact type, for what the step leaves."""
         found: dict[tuple[str, str], str] = {}
@@ -161,6 +168,11 @@ class Interfaces:
         found: dict[str, Interface] = {self.pack: Interface(state="state")} if self.pack else {}
         for step in self.plan.steps:
             found[step.name] = self._interface(step, outputs)
+        if self.finish:
+            names = Names()
+            last = [name for name in found if name and not any(name in sources for sources in self.waits_for.values())]
+            states = {name: names.new(f"state_from_{name}") for name in last if name != self.pack}
+            found[self.finish] = Interface(states=states)
         return found
 
     def _interface(self, step: StepPlan, outputs: dict[str, dict[str, Port]]) -> Interface:
