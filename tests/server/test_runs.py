@@ -149,7 +149,7 @@ def test_a_run_whose_process_was_killed_is_interrupted_and_says_how_it_ended(ser
     socket = server.stream(run)
     while json.loads(socket.recv())["type"] != "cell_output":
         pass
-    process = _process_of(server, run)
+    process = process_of(server, run)
     os.kill(process, 9)
     while True:
         code, data = socket.recv_data()
@@ -164,7 +164,7 @@ def test_a_run_whose_process_was_killed_is_interrupted_and_says_how_it_ended(ser
     assert server.get("/runs?status=interrupted")["runs"][0]["id"] == run
 
 
-def _process_of(server: Server, run: str) -> int:
+def process_of(server: Server, run: str) -> int:
     """The process that holds the run's lock: the child of the server that has the run's folder open."""
     assert server.process
     tasks = Path(f"/proc/{server.process.pid}/task")
