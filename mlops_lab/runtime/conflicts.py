@@ -21,7 +21,7 @@ def conflict(ledger: Mapping[str, Mapping[str, Any]]) -> str:
                 path = _shared(ledger[early], ledger[late])
                 if path:
                     return (
-                        f"ML202: step {early!r} writes the file {path}, and step {late!r}, which stands below it, uses that file "
+                        f"ML202: step {early!r} writes the file {path}, and step {late!r}, which stands below it, uses it "
                         f"too, but doesn't wait for it. Tag {late!r} with after:{early}, or merge the two steps."
                     )
     return ""

@@ -30,7 +30,9 @@ from mlops_lab.targets.kubeflow.requirements import python_version, requirements
 _NAMES_OF_SOURCE = {"kfp", "dsl", "print", "_run"}
 _DEFAULT_OPTIONS = Options()
 _PLAIN = inspect.Parameter.POSITIONAL_OR_KEYWORD
-_MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)  # as `runtime/kit.py` asks
+# As `runtime/kit.py` and `runtime/definitions.py` ask.
+_MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
+_BINDING = r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+|class[ \t]+){name}\b|^[ \t]*{name}[ \t]*(?::[^=\n]*)?=(?!=)"
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,6 @@ def _rest(plan: Plan) -> str:
     """
     text = "\n".join(cell.source for cell in plan.pipeline.notebook.cells)
     names = set().union(*(module_names(cell.tree.body)[1] for cell in plan.pipeline.setup))
-    again = [name for name in sorted(names) if len(re.findall(rf"^[ \t]*(?:\w+[ \t]+)*{name}\b.*[:=]", text, re.MULTILINE)) > 1]
+    again = [name for name in sorted(names) if len(re.findall(_BINDING.format(name=name), text, re.MULTILINE)) > 1]
     patches = ["patched.name = None"] if _MAY_PATCH.search(text) else []
     return "\n".join([line for name in again for line in [f"{name} = None"] * 2] + patches)
