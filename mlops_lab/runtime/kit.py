@@ -17,6 +17,7 @@ file that its engine wrote:
     modules    modules that the step's own cells import
     result     file to write to
     dotted     chains of names in the notebook's code, of which parts may be submodules
+    threads    how many threads linear algebra may use (0: as it finds it)
     own_configuration  the step's configuration statements, as later steps replay them
     guard      what unrelated steps work with, where the engine's graph is fixed (see `guard.py`); else null
 """
@@ -51,7 +52,7 @@ _SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only u
 # What the order of a caller may leave out that only loads or only stores.
 _UNLESS_ORDERED: dict[str, Any] = {
     "sources": (), "reads": None, "keep": None, "current": {}, "imports": {}, "configuration": (), "seeded": False,
-    "modules": (), "dotted": (), "own_configuration": (), "guard": None,
+    "modules": (), "dotted": (), "own_configuration": (), "guard": None, "threads": 0,
 }  # fmt: skip
 
 
@@ -129,6 +130,9 @@ class Kit:
         self.load()
         self._import_submodules()
         self._configure()
+        if self.order["threads"]:  # a forked kernel has its libraries loaded: they no longer look at the environment
+            with contextlib.suppress(ImportError):
+                importlib.import_module("threadpoolctl").threadpool_limits(self.order["threads"])
         applied = [name for name in ambient.STATES if name in self.current and self._applies(name)]
         for name in applied:
             bundle = self._open(self.current[name][0])

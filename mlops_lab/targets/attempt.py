@@ -9,6 +9,7 @@ import ast
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from mlops_lab import guard, stepnb
 from mlops_lab.packages import imported_roots, versions
 from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.prelude import setup_before
+from mlops_lab.quantities import quantity
 from mlops_lab.results import Recipe, Result, Version
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.targets import Options
@@ -36,6 +38,17 @@ if TYPE_CHECKING:
 
 _WARM_SECONDS = 120.0  # a kernel of its own is started where the warm parent takes longer
 _EVENT_TEXT = 64 * 1024  # longest text of an output that the log holds; the executed notebook has all of it
+
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def threads_of(planned: StepPlan) -> int:
+    """How many threads the step's linear algebra may use: as many as it asks for cores. 0: as many as in a straight run.
+
+    Left alone where nothing was asked for: another number of threads adds up in another order, and so changes last digits.
+    """
+    return max(1, math.ceil(quantity(planned.step.settings.cpu))) if planned.step.settings.cpu is not None else 0
 
 
 def order_of(plan: Plan, planned: StepPlan, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,6 +71,7 @@ def order_of(plan: Plan, planned: StepPlan, parameters: Mapping[str, Any]) -> di
         "bound_in": dict(planned.bound_in),
         "metrics": sorted(metrics),
         "own_configuration": guard.own_configuration(plan, planned.name),
+        "threads": threads_of(planned),
     }
 
 
@@ -279,6 +293,7 @@ class Executor:
             "MLOPS_LAB_ORDER": str(order),
             **runtime_environment(),
             **tracking,
+            **dict.fromkeys(_THREADS if step.settings.cpu is not None else (), str(threads_of(planned))),
             **step.settings.env,
         }
 
