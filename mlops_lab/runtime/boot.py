@@ -44,6 +44,15 @@ def _restore(path):
     kit.Kit(order, shell).restore()
 
 
+def _keep_all_outputs(shell):
+    """ZeroMQ drops what a slow reader hasn't taken beyond some thousand messages; they wait in the kernel's memory instead."""
+    import zmq
+
+    publisher = getattr(getattr(shell, "kernel", None), "iopub_thread", None)
+    if publisher is not None:
+        publisher.schedule(lambda: publisher.socket.setsockopt(zmq.SNDHWM, 0))
+
+
 def _main(phase):
     if phase == "restore":
         _restore(ORDER)  # noqa: F821
@@ -52,6 +61,7 @@ def _main(phase):
     if phase == "import":  # in the parent that kernels are forked from
         return
     if phase == "begin":
+        _keep_all_outputs(get_ipython())  # noqa: F821
         with open(os.environ["MLOPS_LAB_ORDER"], encoding="utf-8") as file:
             order = json.load(file)
         kit.current = kit.Kit(order, get_ipython())  # noqa: F821
