@@ -128,6 +128,7 @@ function chips(look: ILook, trans: TranslationBundle, open: () => void): HTMLEle
   chip.title = look.title;
   chip.prepend(element('span', 'mlops-Dot'));
   if (look.step) {
+    chip.onmousedown = event => event.preventDefault(); // the focus stays in the notebook
     chip.onclick = open;
     chip.tabIndex = -1; // reached by the sidebar's tree; a thousand cells must not be a thousand stops
   }

@@ -24,5 +24,6 @@ export const CMD = {
   compare: 'mlops-lab:compare-runs',
   outputsBack: 'mlops-lab:put-outputs-back',
   openStep: 'mlops-lab:open-step-here',
+  compile: 'mlops-lab:compile',
   openExecuted: 'mlops-lab:open-executed-notebook'
 } as const;

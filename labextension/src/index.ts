@@ -57,7 +57,8 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
     restorer?.add(sidebar, sidebar.id);
     addTaggingCommands(services);
     addRunCommands(services, docs);
-    addViews(app, services, restorer);
+    // Notebook 7 has room for one document in its main area: the views stand beside it.
+    addViews(app, services, restorer, labShell ? 'main' : 'right');
     add(services, CMD.show, {
       label: trans.__('Show the Pipeline'),
       caption: trans.__('Show the sidebar with the notebook as a pipeline'),
@@ -118,7 +119,7 @@ const NOT_IN_PALETTE: string[] = [
 ];
 
 /** The views in the main area, which come back when the page is loaded again. */
-function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRestorer | null): void {
+function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRestorer | null, area: string): void {
   const { trans, runs } = services;
   const runViews = new WidgetTracker<MainAreaWidget<RunView>>({ namespace: 'mlops-lab-runs' });
   const compareViews = new WidgetTracker<MainAreaWidget<CompareView>>({ namespace: 'mlops-lab-compare' });
@@ -134,7 +135,7 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
         view = new MainAreaWidget({ content: new RunView(runs.get(run), services) });
         view.id = `mlops-lab-run-${run}`;
         void runViews.add(view);
-        app.shell.add(view, 'main', { mode: 'split-right', type: 'MLOps Lab run' });
+        app.shell.add(view, area, { mode: 'split-right', type: 'MLOps Lab run' });
       }
       app.shell.activateById(view.id);
     }
@@ -152,7 +153,7 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
         view = new MainAreaWidget({ content: new CompareView(ids, services) });
         view.id = id;
         void compareViews.add(view);
-        app.shell.add(view, 'main', { type: 'MLOps Lab comparison' });
+        app.shell.add(view, area, { type: 'MLOps Lab comparison' });
       }
       app.shell.activateById(id);
     }

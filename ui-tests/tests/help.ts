@@ -29,7 +29,7 @@ export const FLOW: ICell[] = [
 
 /** Opens a notebook made of these cells, with the sidebar beside it. */
 export async function open(page: IJupyterLabPageFixture, dir: string, name: string, cells: ICell[]): Promise<void> {
-  await write(page, dir, name, cells);
+  await page.contents.uploadContent(notebookOf(cells), 'text', `${dir}/${name}`);
   await page.evaluate(async path => {
     const { commands } = window.jupyterapp;
     await commands.execute('docmanager:open', { path });
@@ -38,8 +38,9 @@ export async function open(page: IJupyterLabPageFixture, dir: string, name: stri
   await expect(sidebar(page).getByRole('heading', { level: 1 })).toHaveText(name.replace('.ipynb', ''), { timeout: 20_000 });
 }
 
-async function write(page: IJupyterLabPageFixture, dir: string, name: string, cells: ICell[]): Promise<void> {
-  const content = {
+/** The text of a notebook file made of these cells. */
+export function notebookOf(cells: ICell[]): string {
+  return JSON.stringify({
     cells: cells.map(({ id, source, tags, type }) => ({
       id,
       cell_type: type ?? 'code',
@@ -50,8 +51,7 @@ async function write(page: IJupyterLabPageFixture, dir: string, name: string, ce
     metadata: { kernelspec: { name: 'python3', display_name: 'Python 3 (ipykernel)', language: 'python' } },
     nbformat: 4,
     nbformat_minor: 5
-  };
-  await page.contents.uploadContent(JSON.stringify(content), 'text', `${dir}/${name}`);
+  });
 }
 
 export function sidebar(page: Page): Locator {

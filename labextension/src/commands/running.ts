@@ -69,9 +69,9 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
 
   /** The model of a notebook, which is opened if it isn't open. */
   async function opened(path: string): Promise<NotebookModel> {
-    const panel = docs.openOrReveal(path) as NotebookPanel | undefined;
+    const panel = (docs.findWidget(path) ?? docs.openOrReveal(path)) as NotebookPanel | undefined;
     if (!panel) {
-      throw new Error(trans.__('There is no notebook %1 any more.', path));
+      throw new Error(trans.__('Open %1 first.', path));
     }
     await panel.context.ready;
     await panel.revealed;
@@ -159,7 +159,9 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
       const found = await api.open(run, step);
       const panel = docs.openOrReveal(found.path, 'default', { name: found.kernel.name }) as NotebookPanel | undefined;
       if (!panel) {
-        throw new Error(trans.__('%1 could not be opened.', found.path));
+        // Notebook 7 opens it in another browser tab, out of reach.
+        Notification.info(trans.__('%1 is opened in another tab. Run its first cell to load the inputs.', found.path));
+        return;
       }
       await panel.context.ready;
       await panel.revealed;
@@ -170,6 +172,20 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
       }
       const cell = panel.content.widgets[found.cell];
       await jumpTo(panel, cell?.model.id ?? '', found.line ?? 0);
+    }
+  });
+
+  add(services, CMD.compile, {
+    label: trans.__('Compile for Kubeflow Pipelines'),
+    caption: trans.__('Write the compiled pipeline beside the notebook, and open it'),
+    enabled: model => model !== null && model.errors === 0,
+    execute: async () => {
+      const model = current();
+      await model.panel.context.save();
+      const { filename, text } = await api.compile(model.path, 'kubeflow');
+      const path = PathExt.join(PathExt.dirname(model.path), filename);
+      await docs.services.contents.save(path, { type: 'file', format: 'text', content: text });
+      docs.openOrReveal(path);
     }
   });
 

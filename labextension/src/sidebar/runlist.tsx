@@ -28,7 +28,11 @@ export function RunsSection({ model }: { model: NotebookModel }): JSX.Element | 
     ]).toLowerCase();
     return words.every(word => text.includes(word));
   });
-  const picked = chosen.filter(id => model.runs.some(run => run.id === id));
+  // The oldest first, so that changes are told in the order in which they were made.
+  const picked = model.runs
+    .filter(run => chosen.includes(run.id))
+    .map(run => run.id)
+    .reverse();
   const toggle = (id: string) => setChosen(picked.includes(id) ? picked.filter(each => each !== id) : [...picked, id]);
   return (
     <Section name="runs" title={trans.__('Runs')} badge={model.runs.length ? String(model.runs.length) : ''}>

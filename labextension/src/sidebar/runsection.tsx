@@ -10,7 +10,7 @@ import { CheckField, SelectField, TextField } from './field';
 import { Section } from './section';
 
 export function RunSection({ model }: { model: NotebookModel }): JSX.Element | null {
-  const { api, trans } = useServices();
+  const { api, commands, trans } = useServices();
   const [targets, setTargets] = useState<ITarget[]>([]);
   useEffect(() => {
     void api.targets().then(setTargets, () => undefined);
@@ -69,6 +69,9 @@ export function RunSection({ model }: { model: NotebookModel }): JSX.Element | n
           onValue={value => model.setOptions({ experiment: String(value) })}
         />
       </details>
+      <button type="button" className="mlops-Link" disabled={model.errors > 0} onClick={() => commands.execute(CMD.compile)}>
+        {trans.__('Compile for Kubeflow Pipelines')}
+      </button>
     </Section>
   );
 }
