@@ -230,15 +230,13 @@ class Run:
 
     def notebook(self) -> Any:
         """The notebook as it was run (an nbformat node), with the outputs of all steps at their own cells."""
-        pipeline = build(read(self.folder.notebook))
-        return executed.assemble(
-            pipeline,
-            {
-                name: Path(step.notebook)
-                for name, step in self.state.steps.items()
-                if step.notebook and Path(step.notebook).exists()
-            },
-        )
+        return executed.assemble(build(read(self.folder.notebook)), self.step_notebooks)
+
+    @property
+    def step_notebooks(self) -> dict[str, Path]:
+        """The executed notebook of each step that has one; that of a step that runs is still being written."""
+        paths = {name: Path(step.notebook) for name, step in self.state.steps.items() if step.notebook}
+        return {name: path for name, path in paths.items() if path.exists()}
 
     def __repr__(self) -> str:
         return f"<Run {self.id}: {self.status}>"

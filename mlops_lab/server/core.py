@@ -5,6 +5,7 @@ It imports the compiler and all it needs, so it is imported with the first reque
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ import msgspec
 
 from mlops_lab.api import Run
 from mlops_lab.errors import UsageError
+from mlops_lab.executed import assemble
+from mlops_lab.notebook import read
+from mlops_lab.pipeline import Pipeline, build
 from mlops_lab.server import analysis, comparison
 from mlops_lab.server.compiling import compile_for
 from mlops_lab.server.connections import targets
@@ -125,7 +129,8 @@ class Core:
     async def notebook(self, name: str) -> Any:
         """The notebook as it was run, with the outputs so far."""
         run, _ = await self.readers.run(self.places.run, name)
-        return await self.analyst.run(lambda: Run(run).notebook())
+        pipeline = await self.analyst.run(lambda: build(read(run.notebook)))
+        return await self.readers.run(_assembled, Run(run), pipeline)
 
     async def previews(self, name: str, step: str, names: tuple[str, ...], load: bool) -> dict[str, Any]:
         """The values of a step."""
@@ -139,3 +144,13 @@ class Core:
         """Let the threads end. Runs go on without us; nothing of theirs is ours to end."""
         for worker in (self.readers, self.starters, self.loaders, self.analyst):
             worker.close()
+
+
+def _assembled(run: Run, pipeline: Pipeline) -> Any:
+    """The notebook with the outputs of the run's steps; of one that is being written just now as soon as it can be read."""
+    for _ in range(3):
+        with contextlib.suppress(ValueError):
+            return assemble(pipeline, run.step_notebooks)
+        time.sleep(0.1)
+    ended = {name for name, step in run.state.steps.items() if step.status != "running"}
+    return assemble(pipeline, {name: path for name, path in run.step_notebooks.items() if name in ended})

@@ -90,6 +90,8 @@ def test_outputs_reach_the_stream_while_their_cell_runs_and_a_run_can_be_cancell
         pass
     assert event["output"]["text"] == "begun\n"
     assert server.get(f"/runs/{run}")["active"] is True
+    notebook = server.get(f"/runs/{run}/notebook")
+    assert (notebook.status, len(notebook["cells"])) == (200, 2)
     busy = server.post("/runs", {"path": "slow/nb.ipynb"})
     assert (busy.status, busy["kind"]) == (409, "BusyError")
     assert run in busy["message"]
