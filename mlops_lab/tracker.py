@@ -166,7 +166,8 @@ class Mirror:
             self.attempt(partial(self.client.set_tag, run_id, "mlops_lab.failure", event.failure.message[:5000]))
         self._end(run_id, _STATUS.get(event.status, "FAILED"), event.time)
         key = (event.step, event.attempt)
-        self.metrics[key] = self.attempt(lambda: self.client.get_run(run_id).data.metrics) or {}
+        logged = self.attempt(lambda: self.client.get_run(run_id).data.metrics) or {}
+        self.metrics[key] = {name: value for name, value in logged.items() if math.isfinite(value)}  # JSON has no others
         if watch := self.watched.pop(key, None):
             self.attempt(partial(self._watch, key, watch))
             self.attempt(partial(self._tell_models, key, run_id))
