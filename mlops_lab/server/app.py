@@ -54,6 +54,10 @@ class MlopsLabApp(ExtensionApp):  # type: ignore[misc]
         places = Places(root, allow_hidden=bool(getattr(manager, "allow_hidden", False)))
         return Core(places, Limits(self.preview_seconds, self.preview_memory))
 
+    def current_activity(self) -> list[str]:
+        """The runs in progress: a server that ends when nothing happens any more is not idle while one runs."""
+        return self._core.runs.in_progress() if self._core is not None else []
+
     async def stop_extension(self) -> None:
         """Runs go on without us."""
         if self._core is not None:

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from mlops_lab.api import Run
-from mlops_lab.errors import UsageError
+from mlops_lab.errors import NotebookError, UsageError
 from mlops_lab.executed import assemble
 from mlops_lab.notebook import read
 from mlops_lab.pipeline import Pipeline, build
 from mlops_lab.server import analysis, comparison
 from mlops_lab.server.compiling import compile_for
 from mlops_lab.server.connections import targets
+from mlops_lab.server.errors import NotFound
 from mlops_lab.server.opened import open_step
 from mlops_lab.server.places import Places
 from mlops_lab.server.previews import Limits, previews
@@ -129,7 +130,10 @@ class Core:
     async def notebook(self, name: str) -> Any:
         """The notebook as it was run, with the outputs so far."""
         run, _ = await self.readers.run(self.places.run, name)
-        pipeline = await self.analyst.run(lambda: build(read(run.notebook)))
+        try:
+            pipeline = await self.analyst.run(lambda: build(read(run.notebook)))
+        except NotebookError as error:
+            raise NotFound(str(error)) from None
         return await self.readers.run(_assembled, Run(run), pipeline)
 
     async def previews(self, name: str, step: str, names: tuple[str, ...], load: bool) -> dict[str, Any]:

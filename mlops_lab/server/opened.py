@@ -16,7 +16,7 @@ from mlops_lab.executed import write, write_text
 from mlops_lab.notebook import read
 from mlops_lab.runs import RunFolder
 from mlops_lab.runstate import StepState
-from mlops_lab.server.errors import NotFound
+from mlops_lab.server.errors import Forbidden, NotFound
 from mlops_lab.server.runs import Runs
 from mlops_lab.tracking import URI, default_uri
 
@@ -43,6 +43,8 @@ def open_step(runs: Runs, name: str, step: str, attempt: int = 0) -> dict[str, A
     _write_order(run, notebook, folder, step, first_ours, order, state.experiment)
     suffix = f"-{attempt}" if attempt > 1 else ""
     path = notebook.with_name(f"{notebook.stem}-{step}-{name}{suffix}.ipynb")
+    if runs.places.path_of(path) is None:
+        raise Forbidden(f"{path.name} would be written outside of the server's root.")
     mark = {"run": name, "step": step, "attempt": attempt}
     created = not _is_ours(path, mark)
     if created:

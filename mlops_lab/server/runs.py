@@ -41,6 +41,7 @@ class Runs:
     def __init__(self, places: Places) -> None:
         self.places = places
         self.logs = Logs()
+        self._begun: list[RunFolder] = []  # from here
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -183,12 +184,20 @@ class Runs:
         on, environment = chosen(request.target)
         run = background.start(notebook, environment=environment, on=on, **options)
         self.places.remember(notebook)
+        self._begun.append(run)
         return run.id
 
     def resume(self, name: str) -> str:
         """Go on with a run in a new one, and give its id."""
         run, _ = self.places.run(name)
-        return background.resume(run).id
+        begun = background.resume(run)
+        self._begun.append(begun)
+        return begun.id
+
+    def in_progress(self) -> list[str]:
+        """The runs begun from here that have not ended."""
+        self._begun = [run for run in self._begun if run.is_active]
+        return [run.id for run in self._begun]
 
     def cancel(self, name: str) -> str:
         """Ask a run to end."""

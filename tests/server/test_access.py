@@ -15,6 +15,8 @@ import pytest
 from jupyter_server.auth import Authorizer
 from websocket import WebSocketBadStatusException, create_connection
 
+from mlops_lab.runs import RunFolder
+
 from .conftest import EXTENSION, TOKEN
 
 CELLS = {"path": "nb.ipynb", "cells": [{"id": "a", "cell_type": "code", "source": "x = 1", "tags": ["step:a"]}]}
@@ -121,6 +123,18 @@ class TestWithAnAuthorizer:
             ("GET", "/runs/r/stream", "execute"), ("GET", "/runs/r/steps/s/previews", "execute"),
             ("DELETE", "/runs/r", "write"), ("POST", "/runs/r/cancel", "write"), ("POST", "/runs/r/steps/s/open", "write"),
         }  # fmt: skip
+
+    async def test_a_server_that_runs_something_is_not_idle(self, jp_serverapp, jp_fetch, tmp_path):
+        [app] = jp_serverapp.extension_manager.extension_apps["mlops_lab"]
+        assert app.current_activity() == []
+        await jp_fetch("mlops-lab", "api", "roles")
+        run = RunFolder(tmp_path / "20260101-000000-aaaa")
+        run.path.mkdir()
+        app._core.runs._begun.append(run)
+        with run.owned():
+            assert app.current_activity() == [run.id]
+            assert jp_serverapp.extension_manager.any_activity()
+        assert app.current_activity() == []
 
     async def test_more_than_the_server_takes_is_refused(self, jp_fetch):
         body = json.dumps({**CELLS, "metadata": {"x": "y" * 2000}})

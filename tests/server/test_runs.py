@@ -282,3 +282,15 @@ def test_connections_are_targets_and_tell_no_secret(server):
     server.write("remote/nb.ipynb", [("step:a", "x = 1")])
     missing = server.post("/runs", {"path": "remote/nb.ipynb", "target": "kubeflow:nowhere"})
     assert (missing.status, "nowhere" in missing["message"]) == (400, True)
+
+
+def test_a_run_whose_notebook_is_lost_is_still_shown(server):
+    server.write("lost/nb.ipynb", [("step:a", "x = 1")])
+    run = server.wait(server.run("lost/nb.ipynb"), "done")["id"]
+    (server.root / "lost/.mlops_lab/runs" / run / "notebook.ipynb").write_text("{")
+    server.stop()
+    server.start()  # what was remembered is forgotten
+    state = server.get(f"/runs/{run}").content
+    assert (state["status"], state["cells"], state["step_states"][0]["cells"]) == ("done", {}, [])
+    lost = server.get(f"/runs/{run}/notebook")
+    assert (lost.status, "not a notebook" in lost["message"]) == (404, True)
