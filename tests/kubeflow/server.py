@@ -129,7 +129,7 @@ class Cluster:
             workflow = f"flow-{run['run_id'][:5]}"
             node = f"{workflow}.root.{name}.executor"
             details = run.setdefault("run_details", {}).setdefault("task_details", [])
-            detail = next((d for d in details if d["display_name"] == name), None)
+            detail = next((d for d in details if d["display_name"] == name and "task_id" in d), None)
             if detail is None:
                 detail = {"run_id": run["run_id"], "task_id": f"task-{next(self.numbers)}", "display_name": name,
                           "create_time": now(), "start_time": now(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import stat
 import sys
-import types
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
+from keyring.backends.fail import Keyring as Fail
 from typer.testing import CliRunner
 
 from mlops_lab.cli import app
@@ -23,8 +25,10 @@ def config(tmp_path, monkeypatch):
     monkeypatch.setenv("MLOPS_LAB_CONFIG", str(folder))
     for name in ("MLOPS_LAB_KUBEFLOW", "KF_PIPELINES_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setitem(sys.modules, "keyring", None)  # as where it is not installed
-    return folder / "kubeflow.json"
+    before = keyring.get_keyring()
+    keyring.set_keyring(Fail())  # as on a machine without one
+    yield folder / "kubeflow.json"
+    keyring.set_keyring(before)
 
 
 @pytest.fixture
@@ -148,22 +152,22 @@ def test_a_server_for_several_users_asks_for_a_namespace(tmp_path):
         server.close()
 
 
-def test_secrets_go_to_the_keyring_where_there_is_one(cluster, config, tmp_path, monkeypatch):
+def test_secrets_go_to_the_keyring_where_there_is_one(cluster, config, tmp_path):
     kept = {}
 
-    class Keyring:
-        priority = 5
+    class InMemory(KeyringBackend):
+        priority = 1
 
-    module = types.ModuleType("keyring")
-    module.get_keyring = Keyring
-    module.set_password = lambda service, name, text: kept.__setitem__((service, name), text)
-    module.get_password = lambda service, name: kept.get((service, name))
-    module.delete_password = lambda service, name: kept.pop((service, name))
-    fail = types.ModuleType("keyring.backends.fail")
-    fail.Keyring = type("Keyring", (), {})
-    monkeypatch.setitem(sys.modules, "keyring", module)
-    monkeypatch.setitem(sys.modules, "keyring.backends", types.ModuleType("keyring.backends"))
-    monkeypatch.setitem(sys.modules, "keyring.backends.fail", fail)
+        def set_password(self, service, username, password):
+            kept[service, username] = password
+
+        def get_password(self, service, username):
+            return kept.get((service, username))
+
+        def delete_password(self, service, username):
+            del kept[service, username]
+
+    keyring.set_keyring(InMemory())
     result = mlops_lab("connect", cluster.url, "--secret-file", secret(tmp_path, "s3cret-token"), "--name", "lab")
     assert "keyring" in result.output
     assert "s3cret" not in config.read_text()
@@ -173,6 +177,12 @@ def test_secrets_go_to_the_keyring_where_there_is_one(cluster, config, tmp_path,
         Connections().get("lab")
     mlops_lab("connect", cluster.url, "--secret-file", secret(tmp_path, "s3cret-token"), "--name", "lab")
     assert mlops_lab("connect", "--remove", "lab").exit_code == 0 and not kept
+
+
+def test_without_the_keyring_package_secrets_go_to_the_file(cluster, config, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    result = mlops_lab("connect", cluster.url, "--secret-file", secret(tmp_path, "s3cret-token"))
+    assert "only you can read" in " ".join(result.output.split()) and Connections().get().secret == "s3cret-token"
 
 
 def test_the_default_connection_is_the_newest_and_the_environment_chooses(monkeypatch):

@@ -440,6 +440,7 @@ def test_kfps_own_mlflow_run_is_shown_and_no_second_one_is_opened(cluster, noteb
         )
         run = mlops_lab.load(path).run(on="kubeflow", tracking=number == 2)
         assert (run.state.tracking.run_id, run.state.tracking.experiment_id) == ("abc123", "7")
+    assert cluster.run["plugins_input"] == {"mlflow": {"experiment_name": "nb"}}
     assert not (tmp_path / ".mlops_lab" / "mlflow.db").exists()
 
 
@@ -498,6 +499,17 @@ def test_steps_that_use_mlflow_are_told_their_runs_where_the_store_can_be_reache
     afar = [uri for uri in ("http://mlflow.example.com", "http://localhost:5000", "sqlite:///x.db", "http://127.0.0.1:5000")
             if submit.is_reachable_from_afar(uri)]  # fmt: skip
     assert afar == ["http://mlflow.example.com"]
+
+
+def test_steps_called_like_nodes_of_argo_are_told_apart_from_them(cluster, notebook, tmp_path):
+    path = notebook([("step:executor", "x = 1"), ("step:root", "y = x")])
+    argo = [{"display_name": name, "state": state, "child_tasks": [{"pod_name": "flow-00001-123"}], "start_time": "2035-01-01T00:00:00Z"}
+            for name, state in (("root", "RUNNING"), ("executor", "SUCCEEDED"), ("executor", "FAILED"))]  # fmt: skip
+    later(cluster, succeeds(cluster, tmp_path, "executor", 1), lambda: cluster.run["run_details"]["task_details"].extend(argo),
+          succeeds(cluster, tmp_path, "root", 2), cluster.end)  # fmt: skip
+    run = mlops_lab.load(path).run(on="kubeflow", tracking=False)
+    assert [step.status for step in run.steps.values()] == ["done", "done"]
+    assert printed(run, "executor") == "this is executor\n" and printed(run, "root") == "this is root\n"
 
 
 @pytest.mark.parametrize(("option", "value"), [("--from", "total"), ("--to", "numbers"), ("--only", "total")])

@@ -20,8 +20,9 @@ from mlops_lab import runstate
 from mlops_lab.errors import UsageError
 from mlops_lab.runs import RunFolder
 from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
-from mlops_lab.targets.kubeflow.podlog import PodLog, pods_of
+from mlops_lab.targets.kubeflow.podlog import PodLog, is_executor, pods_of
 
+_CACHE = "Kubeflow's cache"
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 _PATIENCE, _LATE = 3, 30.0  # looks or seconds that a log may take to appear, or to be whole, after its step has ended
 SHORTEST, LONGEST = 1.0, 10.0  # seconds between two looks; longer while nothing happens
@@ -74,7 +75,7 @@ class Follower:
         self.waited: dict[str, int] = {}
         self.terminated = False
         self.news = 0  # events written
-        self.from_cache = False  # KFP took some step's result from its cache
+        self.taken = 0  # steps whose results KFP took from its cache
 
     @property
     def ended(self) -> bool:
@@ -155,19 +156,20 @@ class Follower:
             self._end(run)
 
     def _details(self, run: Any) -> dict[str, Any]:
-        """Step -> its task: the newest one of that name that has something below it, as Argo's own nodes may share the name."""
+        """Step -> its task. Argo's own nodes may have the same name: the one whose child is the step's by its id goes first."""
         found: dict[str, Any] = {}
         tasks = (run.run_details and run.run_details.task_details) or ()
-        self.from_cache = any(task.display_name == "executor" and str(task.state) == "SKIPPED" for task in tasks)
-        for detail in tasks:
-            old = self._is_old(detail.end_time) and str(detail.state) != "SUCCEEDED"
-            if detail.display_name not in self.state.steps or old:
-                continue
-            known = found.get(detail.display_name)
-            if known is None or (bool(detail.child_tasks), _seconds(detail.start_time)) >= (
-                bool(known.child_tasks), _seconds(known.start_time),
-            ):  # fmt: skip
-                found[detail.display_name] = detail
+        self.taken = sum(task.display_name == "executor" and str(task.state) == "SKIPPED" for task in tasks)
+
+        def rank(task: Any) -> tuple[bool, bool, float]:
+            children = [child.pod_name for child in task.child_tasks or () if child.pod_name]
+            return any(is_executor(child, task.display_name) for child in children), bool(children), _seconds(task.start_time)
+
+        for task in tasks:
+            old = self._is_old(task.end_time) and str(task.state) != "SUCCEEDED"
+            known = found.get(task.display_name)
+            if task.display_name in self.state.steps and not old and (known is None or rank(task) >= rank(known)):
+                found[task.display_name] = task
         return found
 
     def _is_old(self, ended: datetime | None) -> bool:
@@ -213,8 +215,9 @@ class Follower:
             attempt += 1
 
     def _ran(self, detail: Any) -> bool:
-        """False for a task whose pod was skipped, because its result was in KFP's cache."""
-        return not (str(detail.state) == "SUCCEEDED" and self.from_cache)
+        """False for a task whose pod may have been skipped, because its result was in KFP's cache."""
+        told = sum(step.status == "cached" and step.from_run == _CACHE for step in self.state.steps.values())
+        return not (str(detail.state) == "SUCCEEDED" and told < self.taken)
 
     def _content(self, name: str, detail: Any, attempt: int) -> bytes | None:
         known = self.pods.get((name, attempt))
@@ -258,7 +261,7 @@ class Follower:
         result = (log.result if log else None) or {}
         if state == "SUCCEEDED":
             if log is None and not self._ran(detail):
-                self.emit(ev.StepCached(step=name, from_run="Kubeflow's cache", notebook=""))
+                self.emit(ev.StepCached(step=name, from_run=_CACHE, notebook=""))
                 return
             if not whole:
                 self.emit(ev.Message(

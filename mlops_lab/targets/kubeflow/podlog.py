@@ -144,6 +144,12 @@ def pods_of(step: str, children: Iterable[str], retries: int, attempt: int) -> l
     return list(dict.fromkeys(names))
 
 
+def is_executor(node: str, step: str) -> bool:
+    """True if a node's id is the one that Argo gives to the node which runs a step."""
+    workflow, _, number = node.rpartition("-")
+    return _fnv1a(f"{workflow}.root.{step}.executor") == number
+
+
 def _fnv1a(text: str) -> str:
     """The hash that Argo makes ids of: 32-bit FNV-1a."""
     value = 0x811C9DC5

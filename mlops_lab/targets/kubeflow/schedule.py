@@ -52,7 +52,7 @@ def schedule(plan: Plan, options: Options, when: Schedule, name: str = "") -> An
 
     Raises `UsageError` for a plan that can't be compiled, and `CheckError` for one that can't run there.
     """
-    from mlops_lab.targets.kubeflow.submit import prepared, sound_there
+    from mlops_lab.targets.kubeflow.submit import plugins_input, prepared, sound_there
 
     sound_there(plan)
     compiled = compile_pipeline(plan, options)
@@ -84,6 +84,7 @@ def schedule(plan: Plan, options: Options, when: Schedule, name: str = "") -> An
             max_concurrency=str(when.at_once),
             no_catchup=not when.catch_up,
             namespace=client.connection.namespace or None,
+            plugins_input=plugins_input(client, options, experiment),
         )
     )
     for found in older:  # only now: a schedule that can't be made must not end the one that works

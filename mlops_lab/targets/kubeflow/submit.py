@@ -52,15 +52,15 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
         for warning in warnings:
             log.append(ev.Message(level="warning", text=f"{warning.code}: {warning.message} {warning.fix}"))
         before = _to_retry(plan, options, home)
-        tracker = None
-        if options.tracking and not client.tracks_in_mlflow():
+        tracker, plugins = None, plugins_input(client, options, experiment)
+        if options.tracking and not plugins:
             tracker = Tracker.start(folder.path, experiment=experiment, notebook=notebook.path, on_message=log.append)
         try:
             if before is None or not _retry(before, folder, client, log):
                 spec = prepared(compiled, options, _environments(plan, tracker))
                 retries = {step.name: step.step.settings.retries for step in plan.steps if step.step.settings.retries}
                 remote = Remote(client.connection.name, f"{compiled.name}-{folder.id}", experiment_id, retries=retries)
-                _send(client, remote, folder, spec, compiled.arguments(options.parameters), notebook.path.name)
+                _send(client, remote, folder, spec, compiled.arguments(options.parameters), notebook.path.name, plugins)
             _follow(folder, client, log, tracker)
         finally:
             if tracker:
@@ -170,6 +170,13 @@ def prepared(
     return {"pipeline_spec": spec, "platform_spec": compiled.platform} if compiled.platform else spec
 
 
+def plugins_input(client: Client, options: Options, experiment: str) -> dict[str, Any] | None:
+    """What KFP's own MLflow plugin is told, where it is at work: our experiment, or to leave this run out."""
+    if not client.tracks_in_mlflow():
+        return None
+    return {"mlflow": {"experiment_name": experiment} if options.tracking else {"disabled": True}}
+
+
 def _environments(plan: Plan, tracker: Any) -> dict[str, dict[str, str]]:
     """Step -> where its cells log to MLflow: a run of its own, made beforehand, below that of the whole run."""
     from mlops_lab.tracking import URI, without_password
@@ -195,12 +202,12 @@ def is_reachable_from_afar(uri: str) -> bool:
 
 
 def _send(client: Client, remote: Remote, folder: RunFolder, spec: dict[str, Any], parameters: dict[str, Any],
-          description: str) -> None:  # fmt: skip
+          description: str, plugins: dict[str, Any] | None) -> None:  # fmt: skip
     """Send the run once. `remote` is written before and after, so that nobody loses it in between."""
     remote.write(folder)
     for number in range(_TRIES):
         try:
-            made = client.create_run(remote.name, remote.experiment, spec, parameters, f"Notebook {description}")
+            made = client.create_run(remote.name, remote.experiment, spec, parameters, f"Notebook {description}", plugins)
             break
         except Unavailable as error:
             if number == _TRIES - 1:
