@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mlops_lab.errors import UsageError
@@ -83,27 +84,41 @@ def _code(runs: list[tuple[str, RunFolder, Outline]]) -> list[dict[str, Any]]:
     """The cells that differ between one run and the next, each with its difference."""
     found = []
     for (one, before, outline), (other, after, later) in zip(runs, runs[1:], strict=False):
-        old, new = _sources(before), _sources(after)
         owner = {cell: step for known in (outline, later) for step, each in known["steps"].items() for cell in each["cells"]}
-        for cell in dict.fromkeys((*new, *old)):
-            if old.get(cell) != new.get(cell):
-                diff = difflib.unified_diff(_lines(old.get(cell)), _lines(new.get(cell)), n=3, lineterm="")
+        for cell, old, new in _pairs(_cells(before), _cells(after)):
+            if old != new:
+                diff = difflib.unified_diff(_lines(old), _lines(new), n=3, lineterm="")
                 text = "\n".join(list(diff)[2:])  # without the header
                 found.append({"from": one, "to": other, "step": owner.get(cell), "cell": cell, "diff": text})
     return found
 
 
-def _sources(run: RunFolder) -> dict[str, str]:
-    """Cell id -> source, of the notebook's code cells as they were run."""
+_Cell = tuple[str, str | None, str]  # the id that it has in the outline, its own id if it has one, its source
+
+
+def _cells(run: RunFolder) -> list[_Cell]:
+    """The notebook's code cells as they were run."""
     try:
         cells: Iterable[dict[str, Any]] = json.loads(run.notebook.read_bytes())["cells"]
-        return {
-            str(cell.get("id") or f"cell-{index}"): "".join(cell["source"])
+        return [
+            (str(cell.get("id") or f"cell-{index}"), cell.get("id"), "".join(cell["source"]))
             for index, cell in enumerate(cells)
             if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
-        }
+        ]
     except (OSError, ValueError, LookupError, TypeError):
-        return {}
+        return []
+
+
+def _pairs(old: list[_Cell], new: list[_Cell]) -> Iterator[tuple[str, str | None, str | None]]:
+    """Which cell became which: by their ids; in old notebooks, whose cells have none, by what they say."""
+    if all(own for _, own, _ in (*old, *new)):
+        before, after = {name: text for name, _, text in old}, {name: text for name, _, text in new}
+        yield from ((name, before.get(name), after.get(name)) for name in dict.fromkeys((*after, *before)))
+        return
+    matcher = difflib.SequenceMatcher(None, [text for *_, text in old], [text for *_, text in new], autojunk=False)
+    for _, i, i_end, j, j_end in matcher.get_opcodes():
+        for was, now in itertools.zip_longest(old[i:i_end], new[j:j_end]):
+            yield (now or was)[0], was[2] if was else None, now[2] if now else None
 
 
 def _lines(source: str | None) -> list[str]:
