@@ -7,6 +7,7 @@ load the module a state belongs to neither read nor leave it.
 from __future__ import annotations
 
 import decimal
+import functools
 import importlib
 import io
 import locale
@@ -51,14 +52,35 @@ class State:
     roots: frozenset[str] = frozenset()  # modules whose import brings the state's module, without printing anything
 
 
-def _environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN_ENVIRONMENT)}
+def _environment() -> dict[str, str | None]:
+    """The variables that are the notebook's; None for one that it has removed from what a container gives each step anew."""
+    given = _given()
+    gone = dict.fromkeys(key for key in given if key not in os.environ)
+    now = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN_ENVIRONMENT) and given.get(k) != v}
+    return {**gone, **now}
 
 
-def _set_environment(wanted: dict[str, str]) -> None:
+@functools.cache
+def _given() -> dict[str, str]:
+    """The environment that a container was started with: secrets and names of pods are not passed on. Elsewhere nothing."""
+    if "MLOPS_LAB_REMOTE" not in os.environ:
+        return {}
+    with open("/proc/self/environ", "rb") as file:
+        rows = [row.partition(b"=") for row in file.read().split(b"\0") if row]
+    return {os.fsdecode(key): os.fsdecode(value) for key, _, value in rows}
+
+
+def _set_environment(wanted: dict[str, str | None]) -> None:
     for key in _environment().keys() - wanted.keys():
-        del os.environ[key]
-    os.environ.update(wanted)
+        if key in _given():
+            os.environ[key] = _given()[key]
+        else:
+            del os.environ[key]
+    for key, value in wanted.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
 
 
 def _get_mpl() -> Any:

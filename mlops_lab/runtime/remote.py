@@ -207,6 +207,7 @@ class _Work:
             folder=str(self.folder),
             environment={
                 "PYTHONHASHSEED": "0",
+                "MLOPS_LAB_REMOTE": "1",
                 "MLOPS_LAB_RUNTIME": os.path.dirname(os.path.abspath(__file__)),
                 "MLOPS_LAB_ORDER": str(order),
                 "MLOPS_LAB_CLOUDPICKLE": str(Path(cloudpickle.__file__).parent.parent),

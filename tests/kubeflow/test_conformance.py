@@ -6,12 +6,15 @@ an example, and notebooks about what only a compiled pipeline has to do. The oth
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
+from conftest import notebook_node
 from parity import inprocess as parity
 from parity.everyday import EVERYDAY
 from parity.process import quick
@@ -19,6 +22,7 @@ from parity.test_table import MISSING, OPEN, ROWS, batches, cells_of, clean, out
 
 import mlops_lab
 from mlops_lab.executed import assemble
+from mlops_lab.runtime import remote
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 
 from . import inprocess
@@ -111,3 +115,73 @@ def test_notebooks_that_stand_alone_agree_or_are_refused_with_nothing_but_their_
             assert kind != "different", f"{row.name}: {what}"
             count += kind == "equal"
     assert count > 20
+
+
+def test_what_only_a_compiled_pipeline_has_to_carry_is_carried(run_locally, tmp_path, monkeypatch):
+    """Parameters, modules and data beside the notebook, files of steps, the environment, deleted names, random draws, large data."""
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    cells = [
+        ("", "import os, random\nimport numpy as np\nfrom pathlib import Path\nfrom helpers import Counter, total\nrandom.seed(7)"),
+        ("parameters", "rate: float = 0.5\nsizes = [1, 2]\nname: str | None = None"),
+        ("setup", "LIMIT = 3\ndef scaled(x):\n    return x * rate"),
+        ("step:load", "rows = [int(n) for n in open('data/rows.txt')]\nbig = np.arange(500_000)\nview = big[10:]\nold = 1\n"
+         "Path('out').mkdir()\nPath('out/a.txt').write_text('a')\nget = os.environ\nget.update(MODE='fast')"),
+        ("step:change", "del old\nview[0] = -1\ntotal(rows)\nPath('out/b.txt').write_text(name or 'none')\nos.remove('data/rows.txt')\n"
+         "def late():\n    return LIMIT + len(sizes)"),
+        ("step:show", "print(rate, sizes, name, scaled(2), late(), rows, big[10], np.shares_memory(view, big), Counter.count)\n"
+         "print(sorted(p.name for p in Path('out').iterdir()), Path('data/rows.txt').exists(), 'old' in globals(), os.environ['MODE'])\n"
+         "print(random.random())"),
+    ]  # fmt: skip
+    given = {"rate": 0.25, "sizes": [4, 5, 6], "name": "x"}
+
+    def made(folder):
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "rows.txt").write_text("1\n2\n")
+        (folder / "helpers.py").write_text(
+            "class Counter:\n    count = 0\n\ndef total(rows):\n    Counter.count += 1\n    rows.append(sum(rows))\n"
+        )
+        nbformat.write(notebook_node(cells), folder / "nb.ipynb")
+        return mlops_lab.load(folder / "nb.ipynb")
+
+    pipeline = made(tmp_path / "remote")
+    compiled = compile_pipeline(pipeline.plan, install=False)
+    run = run_locally(compiled, **compiled.arguments(given))
+    local = made(tmp_path / "local").run(given, tracking=False, fixed_graph=True)
+    assert local.status == "done"
+    last = executed(run, pipeline).cells[-1].outputs
+    assert [output.text for output in last] == [output.text for output in local.notebook().cells[-1].outputs]
+    assert "0.25 [4, 5, 6] x 0.5 6 [1, 2, 3] -1 True 1" in last[0].text
+    assert run.value("change", "rows") == [1, 2, 3]
+
+
+def test_a_gate_ends_the_run_before_the_steps_that_depend_on_it_and_tells_that_it_did(run_locally, notebook):
+    path = notebook(
+        [("step:train", "accuracy = 0.4"), ("step:check gate", "assert accuracy > 0.5, 'too low'"), ("step:use", "print(1)")]
+    )
+    run = run_locally(compile_pipeline(mlops_lab.load(path).plan, install=False))
+    assert run.has("train") and not run.has("check") and not run.has("use")
+    (line,) = [line for line in run.log.splitlines() if '"step_finished"' in line and '"check"' in line]
+    event = json.loads(line.partition(remote.EVENT)[2])
+    assert event["status"] == "rejected"
+    assert event["failure"]["message"] == "AssertionError: too low"
+    assert "rejected: AssertionError: too low" in run.log
+
+
+def test_a_change_behind_the_graph_is_refused_in_the_step_that_makes_it(run_locally, notebook):
+    cells = [
+        ("step:a", "box = [1]\nchange = {'f': lambda: box.append(2)}"),
+        ("step:b", "change['f']()"),
+        ("step:c", "print(box)"),
+    ]
+    run = run_locally(compile_pipeline(mlops_lab.load(notebook(cells)).plan, install=False))
+    assert "ML203: " in run.log or "ML205: " in run.log
+
+
+def test_unrelated_steps_that_use_one_file_are_refused_by_the_first_step_after_both(run_locally, notebook):
+    code = "import subprocess, sys\ndone = subprocess.run([sys.executable, '-c', f'open({name!r}, \"w\")']).returncode"
+    cells = [("step:start", "name = 'x.txt'"), ("step:write", code), ("step:read", "import os\nprint(os.path.exists(name))")]
+    plan = mlops_lab.load(notebook(cells)).plan
+    assert "write" not in plan.sources["read"], "else there is nothing to find out"
+    run = run_locally(compile_pipeline(plan, install=False))
+    assert run.has("write") and run.has("read")
+    assert "ML202: step 'write' writes the file x.txt, and step 'read', which stands below it, uses it too" in run.log
