@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -24,14 +23,14 @@ from mlops_lab import events as ev
 from mlops_lab import stepnb
 from mlops_lab._version import __version__
 from mlops_lab.errors import MlopsLabError, RunError, UsageError, did_you_mean
-from mlops_lab.plan import Plan, StepPlan
-from mlops_lab.results import Result, ResultStore, Version, apply_outputs, attribute, clash, stale_input
+from mlops_lab.plan import Plan
+from mlops_lab.results import Result, ResultStore, Version, apply_outputs, stale_input
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options, schedule
 from mlops_lab.targets.attempt import Attempt, Executor
-from mlops_lab.targets.schedule import Resources
 from mlops_lab.targets.selection import Selection, select
+from mlops_lab.targets.task import Task, blocked_by, file_conflict, overtaken, waits
 
 _RETRYABLE = {"error", "died", "timeout"}
 
@@ -50,36 +49,6 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
                 pass
             _Engine(plan, options, selection, home, folder, python, listeners).run()
     return folder
-
-
-@dataclass
-class _Task:
-    """A step on its way through the run."""
-
-    planned: StepPlan
-    forced: bool = False
-    attempt: Attempt | None = None
-    attempts: int = 0
-    tries: int = 0
-    result: Result | None = None
-    last_outputs: frozenset[str] = frozenset()
-    last_inputs: frozenset[str] = frozenset()
-    made_from: dict[str, Version] | None = None
-    taken: list[tuple[Attempt, Result]] = field(default_factory=list)
-    committed: bool = False
-    skipped: str = ""
-    looked: bool = False
-    not_before: float = 0.0
-    prepared: Attempt | None = None  # with a kernel that is started already, or starting
-    wanted: Resources = Resources(1, 0)
-
-    @property
-    def name(self) -> str:
-        return self.planned.name
-
-    @property
-    def failed(self) -> bool:
-        return self.result is not None and self.result.status != "done"
 
 
 def kernel_python(name: str) -> str:
@@ -111,7 +80,7 @@ class _Engine:
         self.plan, self.options, self.home, self.folder = plan, options, home, folder
         self.pipeline = plan.pipeline
         self.notebook = plan.pipeline.notebook
-        self.tasks = [_Task(step, forced=step.name in selection.forced) for step in plan.steps]
+        self.tasks = [Task(step, forced=step.name in selection.forced) for step in plan.steps]
         for task in self.tasks:
             if task.name not in selection.needed:
                 task.skipped = "not selected"
@@ -121,7 +90,7 @@ class _Engine:
         for task in self.tasks:
             task.wanted = schedule.request(task.planned.step.settings, self.machine)
         self.path = schedule.critical_path(plan, self.results.seconds(self.notebook.path.stem))
-        self.done: queue.Queue[tuple[_Task, Attempt, Result]] = queue.Queue()
+        self.done: queue.Queue[tuple[Task, Attempt, Result]] = queue.Queue()
         self.fatal: BaseException | None = None
         self.cancelled = False
         self.pool = ThreadPoolExecutor(2 * self.workers, thread_name_prefix="step")  # half of them keep kernels ready
@@ -255,11 +224,11 @@ class _Engine:
     def _advance_fixed(self) -> bool:
         """As an engine with a fixed graph: each step once, on what those that it waits for left, under its guard."""
         by_name = {task.name: task for task in self.tasks}
-        ready: list[tuple[_Task, dict[str, Version]]] = []
+        ready: list[tuple[Task, dict[str, Version]]] = []
         for task in self.tasks:
             if task.committed or task.attempt or (task.skipped and (task.skipped != "not selected" or task.looked)):
                 continue
-            because = self._blocked_by(task)
+            because = blocked_by(task, self.tasks, self.plan)
             if because and not task.skipped:
                 task.skipped = because
                 self.emit(ev.StepSkipped(step=task.name, because=because))
@@ -288,7 +257,7 @@ class _Engine:
         self._start_all(ready)
         return any(task.attempt or not (task.committed or task.skipped) for task in self.tasks)
 
-    def _refuse_cached(self, task: _Task) -> None:
+    def _refuse_cached(self, task: Task) -> None:
         """A result that comes from the cache was not held against this graph when it was made."""
         if task.result is None:
             return
@@ -303,8 +272,8 @@ class _Engine:
     def _advance_in_order(self) -> bool:
         """Walk the steps in notebook order: what a step left counts once nothing above it can change what it read."""
         current: dict[str, Version] = {}
-        unsettled: list[_Task] = []
-        ready: list[tuple[_Task, dict[str, Version]]] = []
+        unsettled: list[Task] = []
+        ready: list[tuple[Task, dict[str, Version]]] = []
         for task in self.tasks:
             if task.skipped:
                 if task.skipped == "not selected" and not unsettled:
@@ -312,18 +281,18 @@ class _Engine:
                     if task.result:
                         apply_outputs(current, task.result)
                 continue
-            because = self._blocked_by(task)
+            because = blocked_by(task, self.tasks, self.plan)
             if because and not task.attempt:
                 task.skipped, task.result = because, None
                 self.emit(ev.StepSkipped(step=task.name, because=because))
                 continue
-            waits = self._waits(task, unsettled)
+            waiting = waits(task, unsettled, self.tasks, self.plan)
             if task.attempt:
-                if not waits and self._overtaken(task, current):
+                if not waiting and overtaken(task, current):
                     self._stop(task.attempt, "overtaken")
                 unsettled.append(task)
                 continue
-            if task.result and not waits:
+            if task.result and not waiting:
                 # Made from these very versions it is what they give, whatever else it says that it depends on.
                 sure = task.committed or task.made_from == current
                 stale = None if sure else stale_input(task.result, current)
@@ -331,11 +300,11 @@ class _Engine:
                     self._tell_written_twice(task)
                     self.emit(ev.StepOvertaken(step=task.name, attempt=task.result.attempt, because=f"{stale} changed"))
                     task.result = None
-            if not task.result and not waits and task.not_before <= time.monotonic():
+            if not task.result and not waiting and task.not_before <= time.monotonic():
                 self._take_cached(task, current)
                 if not task.result:
                     ready.append((task, dict(current)))
-            if task.result and not waits and not (task.failed and unsettled):
+            if task.result and not waiting and not (task.failed and unsettled):
                 apply_outputs(current, task.result)
                 if not unsettled and not task.committed:
                     task.committed = True
@@ -347,62 +316,21 @@ class _Engine:
         self._start_all(ready)
         return bool(unsettled)
 
-    def _tell_written_twice(self, task: _Task) -> None:
+    def _tell_written_twice(self, task: Task) -> None:
         written = sorted(task.result.files_written) if task.result else []
         if written and task.result and task.result.run == self.folder.id:
             text = f"the step runs twice and writes {', '.join(written[:3])} both times; what it appends is there twice"
             self.emit(ev.Message(level="warning", step=task.name, text=text))
 
-    def _left_out(self, task: _Task, current: dict[str, Version]) -> None:
+    def _left_out(self, task: Task, current: dict[str, Version]) -> None:
         """A step that was not selected may still have changed what the steps below read: its stored result tells."""
         if task.looked or not any(not t.skipped for t in self.tasks[self.tasks.index(task) :]):
             return
         task.looked = True
-        task.result = self.results.find(self.executor.recipe(task.planned), current, _keep(task))
+        task.result = self.results.find(self.executor.recipe(task.planned), current, task.keep)
         if task.result is None:
             text = "it was left out and has no stored result; the steps below run as if it changed nothing that they read"
             self.emit(ev.Message(level="warning", step=task.name, text=text))
-
-    def _blocked_by(self, task: _Task) -> str:
-        """Why the step can't run any more: a step that it depends on failed, or won't run for such a reason."""
-        for name in sorted(self.plan.sources[task.name]):
-            source = next(t for t in self.tasks if t.name == name)
-            if source.committed and source.failed:
-                word = "rejected the run" if source.result and source.result.status == "rejected" else "failed"
-                return f"step {name!r} {word}"
-            if source.skipped and source.skipped != "not selected":
-                return f"step {name!r} did not run"
-        return ""
-
-    def _waits(self, task: _Task, unsettled: list[_Task]) -> bool:
-        """True while a step above, that may still change what this one reads, isn't settled."""
-        sources = self.plan.sources[task.name]
-        for other in unsettled:
-            if other.name in sources or self._feeds(other, task):
-                return True
-        later = {t.name for t in self.tasks[self.tasks.index(task) + 1 :] if not t.result and not t.skipped}
-        return bool(sources & later)
-
-    @staticmethod
-    def _feeds(other: _Task, task: _Task) -> bool:
-        """True if the last attempts of two steps showed an edge that the analysis did not see."""
-        reads = task.planned.reads
-        for name in other.last_outputs:
-            if name.startswith("@"):
-                if "random" not in name or name in task.last_outputs:
-                    return True
-            elif reads is None or name in reads or name in task.last_inputs:
-                return True
-        return False
-
-    @staticmethod
-    def _overtaken(task: _Task, current: dict[str, Version]) -> bool:
-        """True if a running step began with a version that has been replaced since."""
-        assert task.attempt is not None
-        reads = task.planned.reads
-        names = reads if reads is not None else {n for n in current if n[0] != "@"}
-        # Only the content counts: the sharing of values is looked at when the result is there.
-        return any((task.attempt.current.get(n) or ["", ""])[1] != (current.get(n) or ["", ""])[1] for n in names)
 
     def _skip_rest(self, because: str) -> None:
         for task in self.tasks:
@@ -413,11 +341,11 @@ class _Engine:
                     task.skipped, task.result = because, None
                     self.emit(ev.StepSkipped(step=task.name, because=because))
 
-    def _take_cached(self, task: _Task, current: dict[str, Version]) -> None:
+    def _take_cached(self, task: Task, current: dict[str, Version]) -> None:
         """Take the result of an earlier run, if there is one for these versions."""
         if task.attempts:
             return
-        recipe, keep = self.executor.recipe(task.planned), _keep(task)
+        recipe, keep = self.executor.recipe(task.planned), task.keep
         cached = None
         if self.options.cache and task.planned.step.settings.cache and not task.forced:
             cached = self.results.find(recipe, current, keep)
@@ -432,7 +360,7 @@ class _Engine:
                               inputs=_input_versions(cached), outputs=_outputs(cached))
             )  # fmt: skip
 
-    def _start_all(self, ready: list[tuple[_Task, dict[str, Version]]]) -> None:
+    def _start_all(self, ready: list[tuple[Task, dict[str, Version]]]) -> None:
         """Start what there is room for, those first that the end of the run waits for longest."""
         for task, current in sorted(ready, key=lambda pair: -self.path[pair[0].name]):
             running = [t.wanted for t in self.tasks if t.attempt]
@@ -440,7 +368,7 @@ class _Engine:
                 continue
             self._start(task, current)
 
-    def _start(self, task: _Task, current: dict[str, Version]) -> None:
+    def _start(self, task: Task, current: dict[str, Version]) -> None:
         reason = self._reason(task, current)
         if sum(1 for t in self.tasks if not t.result and not t.skipped) > 1:
             self.executor.warm_up()
@@ -454,7 +382,7 @@ class _Engine:
         attempt.order = self.executor.order(task.planned, attempt)
         attempt.go.set()
 
-    def _reason(self, task: _Task, current: dict[str, Version]) -> str:
+    def _reason(self, task: Task, current: dict[str, Version]) -> str:
         """Why the step runs and is not taken from the cache."""
         if task.attempts:
             return "its inputs changed" if not task.tries else "retry"
@@ -462,13 +390,13 @@ class _Engine:
             return "asked for"
         if not (self.options.cache and task.planned.step.settings.cache):
             return "the cache is off"
-        why = self.results.why(self.notebook.path.stem, task.name, self.executor.recipe(task.planned), current, _keep(task))
+        why = self.results.why(self.notebook.path.stem, task.name, self.executor.recipe(task.planned), current, task.keep)
         if found := re.fullmatch(r"input (.+) changed", why):
             sources = [t.name for t in self.tasks if t.result and found[1] in t.result.outputs]
             return f"input {found[1]} from {sources[-1]} changed" if sources else why
         return why
 
-    def _submit(self, task: _Task) -> Attempt:
+    def _submit(self, task: Task) -> Attempt:
         # All analysis happens in this thread: the interpreter's parser is not safe to use from several (CPython 3.11).
         attempt = Attempt(task.attempts + 1, self.executor.recipe(task.planned))
         node = stepnb.build(self.pipeline, task.planned)
@@ -494,13 +422,13 @@ class _Engine:
                 task.prepared = self._submit(task)
                 room -= 1
 
-    def _abandon(self, task: _Task) -> None:
+    def _abandon(self, task: Task) -> None:
         if task.prepared:
             task.prepared.abandoned = True
             task.prepared.go.set()
             task.prepared = None
 
-    def _take(self, task: _Task, attempt: Attempt, result: Result) -> None:
+    def _take(self, task: Task, attempt: Attempt, result: Result) -> None:
         """An attempt ended: report it, file its result, or see to it that it is tried again."""
         if attempt is not task.attempt:  # a kernel that was to be kept ready did not start
             task.prepared = None
@@ -520,7 +448,10 @@ class _Engine:
             result.failure = ev.Failure(kind=attempt.ended_by, message=message, cell=cell)
             result.status = "failed" if attempt.ended_by == "timeout" else "cancelled"
         if result.status == "done":
-            self._refuse_file_conflict(task, attempt, result)
+            conflict = file_conflict(task, attempt, result, self.tasks)
+            if conflict:
+                self.results.discard(conflict[0])
+                result.status, result.failure = "failed", conflict[1]
         retry_in = None
         settings = task.planned.step.settings
         if result.status == "failed" and result.failure and result.failure.kind in _RETRYABLE and task.tries < settings.retries:
@@ -548,37 +479,6 @@ class _Engine:
             task.result = result
         elif result.status == "cancelled":
             task.skipped = "cancelled"
-
-    def _refuse_file_conflict(self, task: _Task, attempt: Attempt, result: Result) -> None:
-        """Fail a step when it and another one used a file at once in the wrong order: files have no versions to go back to."""
-        place = self.tasks.index(task)
-        for other in self.tasks:
-            for known, before in other.taken:
-                if other is task or known is attempt:
-                    continue
-                above = other if self.tasks.index(other) < place else task
-                (first, early), (second, late) = (
-                    ((known, before), (attempt, result)) if above is other else ((attempt, result), (known, before))
-                )
-                if first.started < second.ended and second.started < first.ended:
-                    attribute(early, late)
-                shared = clash(early, late) if second.started < first.ended else ""
-                if shared:
-                    below = task if above is other else other
-                    self.results.discard(before)
-                    result.status = "failed"
-                    result.failure = ev.Failure(
-                        kind="refused",
-                        code="ML202",
-                        message=f"ML202: step {below.name!r} wrote the file {shared} while step {above.name!r}, which "
-                        f"stands above it and uses that file too, was not done. Restore the file, tag {below.name!r} with "
-                        f"after:{above.name}, and run again.",
-                    )
-                    return
-
-
-def _keep(task: _Task) -> list[str] | None:
-    return None if task.planned.keep is None else sorted(task.planned.keep)
 
 
 class _Fatal(MlopsLabError):
