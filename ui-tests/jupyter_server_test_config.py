@@ -3,3 +3,4 @@
 from jupyterlab.galata import configure_jupyter_server
 
 configure_jupyter_server(c)  # noqa: F821 - given by Jupyter
+c.JupyterNotebookApp.expose_app_in_browser = True  # noqa: F821
