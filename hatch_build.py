@@ -24,6 +24,7 @@ class LabExtensionHook(BuildHookInterface):
             from hatch_jupyter_builder import npm_builder
 
             npm_builder(self.target_name, version, npm=["jlpm"], build_cmd="build:prod")
+        (Path(self.root) / BUILT / "build_log.json").unlink(missing_ok=True)  # paths of this machine, of no use elsewhere
         if self.target_name == "wheel":
             build_data["shared_data"][BUILT] = INSTALLED
             build_data["shared_data"]["install.json"] = f"{INSTALLED}/install.json"
