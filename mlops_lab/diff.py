@@ -33,7 +33,7 @@ class StepPicture:
 
     code: str
     before: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _picture(spec: dict[str, Any], platform: dict[str, Any], beside: Mapping[str
     root = spec.get("root", {})
     facts = {key: str(value) for key, value in spec.get("pipelineInfo", {}).items()}
     for name, parameter in root.get("inputDefinitions", {}).get("parameters", {}).items():
-        facts[f"parameter {name}"] = ", ".join(f"{key} {json.dumps(value)}" for key, value in sorted(parameter.items()))
+        facts |= {f"parameter {name}: {key}": json.dumps(value) for key, value in sorted(parameter.items())}
     executors = spec.get("deploymentSpec", {}).get("executors", {})
     of_platform = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
     packed: dict[str, str] = {}
@@ -98,8 +98,11 @@ def _picture(spec: dict[str, Any], platform: dict[str, Any], beside: Mapping[str
         found = _constants((container.get("command") or [""])[-1])
         packed |= _files(found)
         if "CELLS" in found and not found["CELLS"]:
-            continue  # it only brings what travels along
+            continue  # it runs no cells
         steps[name] = _step(task, container, of_platform.get(label, {}), found)
+    for _, step in steps.values():  # helpers of ours are no steps to wait for
+        waits = step.facts.get("waits for", "").split(", ")
+        step.facts["waits for"] = ", ".join(other for other in waits if other in steps)
     ordered = {name: step for name, (_, step) in sorted(steps.items(), key=lambda item: (item[1][0], item[0]))}
     return Picture(facts, ordered, packed if beside is None else beside)
 
@@ -119,7 +122,8 @@ def _step(task: dict[str, Any], container: dict[str, Any], platform: dict[str, A
     facts["parameters"] = ", ".join(sorted(inputs.get("parameters", {})))
     facts["requirements"] = "\n".join(re.findall(r"'([^'\s]+(?: @ [^']+)?)'", command[2] if len(command) > 3 else ""))
     facts["caching"] = "on" if task.get("cachingOptions", {}).get("enableCache") else "off"
-    for key, value in {**container.get("resources", {}), **task.get("retryPolicy", {}), **platform}.items():
+    facts |= _resources(container.get("resources", {}))
+    for key, value in {**task.get("retryPolicy", {}), **platform}.items():
         facts[key] = json.dumps(value, sort_keys=True)
     facts["env"] = "\n".join(f"{row['name']}={row['value']}" for row in container.get("env", ()))
     facts = {key: value for key, value in facts.items() if value}
@@ -129,6 +133,22 @@ def _step(task: dict[str, Any], container: dict[str, Any], platform: dict[str, A
     others = [source for m, source in found["CELLS"] if "cell" not in m.get("mlops_lab", {}) and source]
     code = "\n\n".join(source[1:] for _, source in own)
     return (own[0][0] if own else 0, ""), StepPicture(code, "\n".join(source[1:] for source in others), facts)
+
+
+def _resources(asked: Mapping[str, Any]) -> dict[str, str]:
+    """`cpu`, `memory`, `gpu`; the specification has each twice, as text and, from older times, as a number."""
+    found = {}
+    for name in ("cpu", "memory"):
+        values = [
+            asked.get(f"resource{name.capitalize()}{bound}", asked.get(f"{name}{bound}")) for bound in ("Request", "Limit")
+        ]
+        texts = [str(value) for value in dict.fromkeys(values) if value is not None]
+        if texts:
+            found[name] = " to ".join(texts)
+    gpu = asked.get("accelerator", {})
+    if gpu:
+        found["gpu"] = f"{gpu.get('resourceCount', gpu.get('count'))} {gpu.get('resourceType', gpu.get('type'))}"
+    return found
 
 
 def _constants(source: str) -> dict[str, Any]:
