@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from mlops_lab.server.runs import Runs
 _CHILD = Path(__file__).with_name("preview_child.py")
 _LOAD = Path(__file__).parent.parent / "runtime" / "load.py"
 _NOTHING_TO_SEE = {"function", "type", "abc.ABCMeta", "module", "builtin_function_or_method"}  # loading them tells no more
+_DESCRIPTION = 1  # counts up when `preview_child.describe` tells more: what was kept is then made anew
 _AT_ONCE = 200  # values that one request may have loaded
 
 
@@ -57,7 +59,7 @@ class _Asked:
     @property
     def key(self) -> str:
         """Its value's own: the variable in the bundle."""
-        return hashlib.sha256(f"{FORMAT} {self.output.version} {self.name}".encode()).hexdigest()[:40]
+        return hashlib.sha256(f"{FORMAT}.{_DESCRIPTION} {self.output.version} {self.name}".encode()).hexdigest()[:40]
 
 
 def previews(runs: Runs, name: str, step: str, names: Collection[str] = (), imports: Mapping[str, list[str]] | None = None,
@@ -115,15 +117,21 @@ def _load(run: RunFolder, notebook: str, values: list[_Asked], imports: Mapping[
             one.model |= found
         elif len(missing) < _AT_ONCE:
             missing.setdefault(one.key, []).append(one)
-    if not missing:
-        return
-    found_now, problem = _run_child(run, home, notebook, [group[0] for group in missing.values()], imports, limits)
-    for key, group in missing.items():
-        found = found_now.get(key)
-        if found is not None and "error" not in found:
-            _keep(kept / f"{key}.json", found)
+    began = time.monotonic()
+    while missing and (left := limits.seconds - (time.monotonic() - began)) > 0:
+        values = [group[0] for group in missing.values()]
+        share = left if len(values) == 1 else left / 2  # something is left for the others where one takes too long
+        told, problem = _run_child(run, home, notebook, values, imports, replace(limits, seconds=share))
+        for key in [key for key in missing if key in told]:
+            if "error" not in told[key]:
+                _keep(kept / f"{key}.json", told[key])
+            for one in missing.pop(key):
+                one.model |= told[key]
+        for one in missing.pop(next(iter(missing))) if missing else ():  # the one at which it ended; the others may be fine
+            one.model["error"] = problem
+    for group in missing.values():
         for one in group:
-            one.model |= found or {"error": problem}
+            one.model["error"] = f"it was not loaded: the values before it took all of the {limits.seconds:g} s"
 
 
 def _run_child(run: RunFolder, home: Home, notebook: str, values: list[_Asked], imports: Mapping[str, list[str]],
@@ -161,7 +169,7 @@ def _run_child(run: RunFolder, home: Home, notebook: str, values: list[_Asked], 
                     f": {end[-1]}" if end else ""
                 )
         except subprocess.TimeoutExpired:
-            problem = f"loading it took longer than {limits.seconds:g} s"
+            problem = f"loading it took longer than {limits.seconds:.3g} s"
         except OSError as error:
             problem = f"no process could be started to load it: {error.strerror}"
         finally:

@@ -193,10 +193,10 @@ def test_a_hundred_cells_are_analysed_while_one_types():
     took = []
     for edit in range(5):
         cells[50] = f"edited = {edit}"
-        began = time.perf_counter()
+        began = time.process_time()
         assert len(analysed(cells)["steps"]) == 25
-        took.append(time.perf_counter() - began)
-    # 300 ms is what a user is promised from key to graph; this is a slow machine with other work.
+        took.append(time.process_time() - began)
+    # 300 ms is what a user is promised from key to graph, of which the analysis is one part.
     assert min(took) < 0.15, took
 
 

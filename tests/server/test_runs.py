@@ -56,6 +56,13 @@ def test_what_keeps_a_run_from_starting_is_said_at_once(server):
     assert server.get("/runs?path=right/nb.ipynb")["runs"] == []
 
 
+def test_a_run_is_gone_on_with_under_the_path_of_its_own_notebook_only(server, failed):
+    server.write("right/nb.ipynb", [("step:a", "x = 1")])
+    other = server.post("/runs", {"path": "right/nb.ipynb", "resume": failed["id"]})
+    assert (other.status, "failed/broken.ipynb" in other["message"]) == (400, True)
+    assert server.post("/runs", {"path": "right/nb.ipynb", "resume": "20200101-000000-0000"}).status == 404
+
+
 def test_events_are_given_in_pages_as_they_stand_in_the_log(server, finished):
     log = (server.root / "done/.mlops_lab/runs" / finished["id"] / "events.jsonl").read_text().splitlines()
     first = server.get(f"/runs/{finished['id']}/events?limit=4")
