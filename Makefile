@@ -9,13 +9,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 JLPM := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jlpm
 FRONT_END := $(shell find labextension/src labextension/style labextension/schema -type f 2>/dev/null) tsconfig.json
 
-.PHONY: demo lab test check test-ui format clean
+.PHONY: demo lab wheel test check test-ui format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up and run examples/heart-disease.ipynb as a pipeline"
 	@echo "make lab     open JupyterLab on the examples, with everything installed"
 	@echo "make test    every check and every test;  make test-ui   those of the JupyterLab extension"
+	@echo "make wheel   build dist/*.whl and dist/*.tar.gz"
 	@echo "make check   linters and types only;  make format   rewrite the code in the project's style"
 
 .make/venv: pyproject.toml constraints.txt mlops_lab/_version.py
@@ -55,13 +56,17 @@ demo: .make/venv
 lab: .make/venv .make/lab
 	@cd examples && $(abspath $(BIN))/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# A wheel and an sdist that bring the JupyterLab extension built.
+wheel: .make/dev .make/lab
+	$(BIN)/python -m hatchling build -t sdist -t wheel -d dist
+
 check: .make/dev
 	$(BIN)/ruff format --check mlops_lab tests benchmarks examples
 	$(BIN)/ruff check mlops_lab tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check
+test: check .make/lab
 	$(BIN)/python -m pytest --numprocesses 2
 	$(MAKE) test-ui
 
