@@ -65,11 +65,15 @@ class StepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The notebook's `mlops_lab` metadata: the pipeline's name, description, experiment, requirements, image and steps."""
+    """The notebook's `mlops_lab` metadata: the pipeline's name, description, experiment, requirements, image and steps.
+
+    With `autolog`, steps call `mlflow.autolog()` where a run is tracked.
+    """
 
     name: str | None = None
     description: str = ""
     experiment: str | None = None
+    autolog: bool = False
     requirements: list[str] = []
     image: str | None = None
     kubeflow: KubeflowSettings = KubeflowSettings()

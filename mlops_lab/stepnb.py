@@ -66,12 +66,24 @@ def build(pipeline: Pipeline, planned: StepPlan) -> Any:
     if static:
         cells.append(ours("\n".join(assignment(p) for p in static), "mlops-lab-parameters"))
         cells[-1].metadata["tags"].append("parameters")
+    if pipeline.notebook.settings.autolog:
+        cells.append(ours(_autolog(planned), "mlops-lab-prelude"))
     cells.append(ours(_CALL_RUNTIME.format(phase="begin"), "mlops-lab-inputs"))
     for cell in planned.step.cells:
         cells.append(_own_cell(cell, injects=cell.has(Role.PARAMETERS) and not static))
     cells.append(ours(_CALL_RUNTIME.format(phase="end"), "mlops-lab-outputs"))
     metadata = {"kernelspec": dict(pipeline.notebook.node.metadata.get("kernelspec") or _PYTHON)}
     return new_notebook(cells=cells, metadata=metadata)
+
+
+def _autolog(planned: StepPlan) -> str:
+    """Log to the step's MLflow run what libraries fit; silently, since a straight run says nothing of it either.
+
+    MLflow would end the run after the first fit, and make another for the second. It stays open, unless the cells open it.
+    """
+    opens = any("start_run" in cell.source for cell in planned.step.cells)
+    code = 'if "MLFLOW_RUN_ID" in __import__("os").environ:\n    __import__("mlflow").autolog(silent=True)'
+    return code if opens else code + '\n    __import__("mlflow").start_run()'
 
 
 _PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}

@@ -141,6 +141,7 @@ class Executor:
                     *(item.code for item in planned.prelude),
                     *(code for _, code in planned.configuration),
                     *(cell.normalised for cell in setup),
+                    *(["mlflow.autolog()"] if self.notebook.settings.autolog else []),
                 ]
             ),
             parameters=parameters,
@@ -284,7 +285,7 @@ class Executor:
         tracking: dict[str, str] = {}
         if self.tracker:
             # Only a step that uses MLflow waits until its run exists.
-            uses = "mlflow" in text
+            uses = "mlflow" in text or self.notebook.settings.autolog
             of_step = self.tracker.environment
             tracking = of_step(planned.name, attempt.number, code=text) if uses else self.tracker.base_environment()
         return {
