@@ -522,7 +522,40 @@ def test_a_refused_run_leaves_nothing_to_follow(cluster, notebook, tmp_path):
     cluster.trouble_at = ("POST", "/apis/v2beta1/runs", [403])
     result = command("run", notebook(CELLS), "--on", "kubeflow", "--no-tracking")
     assert result.exit_code == 1 and "The run was not started" in result.output
-    assert json.loads(command("runs", tmp_path, "--json").stdout)[0]["status"] in ("failed", "interrupted")
+    assert json.loads(command("runs", tmp_path, "--json").stdout)[0]["status"] == "failed"
+    assert "does not let you do this" in command("logs", "last", "-C", tmp_path).stdout
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_run_whose_sender_died_before_the_answer_is_found_or_ended(cluster, notebook, tmp_path, monkeypatch, arrived):
+    def die(*_):
+        raise SystemExit(1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(submit, "_sent" if arrived else "_found", die)
+        if not arrived:
+            cluster.trouble_at = ("POST", "/apis/v2beta1/runs", ["drop"])
+        with pytest.raises(SystemExit):
+            mlops_lab.load(notebook(CELLS)).run(on="kubeflow", tracking=False)
+    assert len(cluster.runs) == arrived
+    row = json.loads(command("runs", tmp_path, "--json").stdout)[0]
+    assert row["status"] == ("running" if arrived else "failed")
+    if arrived:
+        assert command("cancel", "last", "-C", tmp_path).exit_code == 0 and cluster.run["state"] == "CANCELED"
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_interrupting_the_sending_leaves_nothing_behind(cluster, notebook, tmp_path, monkeypatch, arrived):
+    create = submit.Client.create_run
+
+    def interrupted(self, *arguments):
+        if arrived:
+            create(self, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submit.Client, "create_run", interrupted)
+    run = mlops_lab.load(notebook(CELLS)).run(on="kubeflow", tracking=False)
+    assert run.status == "cancelled" and [r["state"] for r in cluster.runs.values()] == ["CANCELED"] * arrived
 
 
 def test_caching_can_be_turned_off_for_a_run(cluster, notebook, tmp_path):

@@ -44,6 +44,7 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     notebook = plan.pipeline.notebook
     experiment = options.experiment or notebook.settings.experiment or plan.pipeline.name
     experiment_id = client.experiment(experiment)
+    plugins = plugins_input(client, options, experiment)
     home = Home.of(notebook.folder)
     home.prepare()
     folder = home.new_run()
@@ -52,7 +53,7 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
         for warning in warnings:
             log.append(ev.Message(level="warning", text=f"{warning.code}: {warning.message} {warning.fix}"))
         before = _to_retry(plan, options, home)
-        tracker, plugins = None, plugins_input(client, options, experiment)
+        tracker = None
         if options.tracking and not plugins:
             tracker = Tracker.start(folder.path, experiment=experiment, notebook=notebook.path, on_message=log.append)
         try:
@@ -60,7 +61,9 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
                 spec = prepared(compiled, options, _environments(plan, tracker))
                 retries = {step.name: step.step.settings.retries for step in plan.steps if step.step.settings.retries}
                 remote = Remote(client.connection.name, f"{compiled.name}-{folder.id}", experiment_id, retries=retries)
-                _send(client, remote, folder, spec, compiled.arguments(options.parameters), notebook.path.name, plugins)
+                parameters = compiled.arguments(options.parameters)
+                with _ended_where_not_sent(client, remote, folder, log):
+                    _send(client, remote, folder, spec, parameters, notebook.path.name, plugins)
             _follow(folder, client, log, tracker)
         finally:
             if tracker:
@@ -84,7 +87,8 @@ def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, 
 
 def _look(folder: RunFolder, remote: Remote, client: Client, follow: bool, listeners: tuple[Listener, ...]) -> None:
     with _log(folder, listeners) as log:
-        _find_sent(client, remote, folder)
+        if not _find_sent(client, remote, folder, log):
+            return
         if follow:
             _follow(folder, client, log, None)
         else:
@@ -96,7 +100,8 @@ def cancel(folder: RunFolder) -> None:
     remote = Remote.read(folder)
     client = _client(remote, True)
     with folder.owned(), _log(folder, ()) as log:
-        _find_sent(client, remote, folder)
+        if not _find_sent(client, remote, folder, log):
+            return
         follower = Follower(folder, remote, client, log.append)
         follower.look()
         if not follower.ended:
@@ -239,14 +244,34 @@ def _sent(made: Any, client: Client, remote: Remote, folder: RunFolder) -> None:
     remote.write(folder)
 
 
-def _find_sent(client: Client, remote: Remote, folder: RunFolder) -> None:
-    """Find a run whose answer was lost together with the process that sent it."""
-    if remote.submitted:
-        return
-    found = client.find_run(remote.name, remote.experiment)
-    if found is None:
-        raise UsageError(f"Run {folder.id} never reached Kubeflow; start it anew, or go on with: mlops-lab resume {folder.id}")
-    _sent(found, client, remote, folder)
+@contextmanager
+def _ended_where_not_sent(client: Client, remote: Remote, folder: RunFolder, log: ev.EventLog) -> Iterator[None]:
+    """End the log of a run that was refused, or whose sending was interrupted; it is cancelled there if it was made."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (found := _found(client, remote)) is not None:
+            _sent(found, client, remote, folder)
+            _cancel(Follower(folder, remote, client, log.append))
+        else:
+            log.append(ev.RunFinished(status="cancelled", seconds=0.0, message="before it was sent"))
+    except RunError as error:
+        if not folder.is_remote:
+            log.append(ev.RunFinished(status="failed", seconds=0.0, message=str(error)))
+        raise
+
+
+def _find_sent(client: Client, remote: Remote, folder: RunFolder, log: ev.EventLog) -> bool:
+    """Find a run whose answer was lost together with the process that sent it; where it never arrived, it has ended."""
+    if not remote.submitted:
+        found = client.find_run(remote.name, remote.experiment)
+        if found is None:
+            log.append(
+                ev.RunFinished(status="failed", seconds=0.0, message="It never reached Kubeflow; start it anew, or resume it.")
+            )
+            return False
+        _sent(found, client, remote, folder)
+    return True
 
 
 def _to_retry(plan: Plan, options: Options, home: Home) -> RunFolder | None:
@@ -290,6 +315,8 @@ def _retry(before: RunFolder, folder: RunFolder, client: Client, log: ev.EventLo
 
 
 def _follow(folder: RunFolder, client: Client, log: ev.EventLog, tracker: Any) -> None:
+    if folder.finished:  # interrupted before it was followed
+        return
     remote = Remote.read(folder)
     follower = Follower(folder, remote, client, _drained_first(log, tracker))
     if not any(message.text.startswith("on Kubeflow: ") for message in follower.state.messages):
