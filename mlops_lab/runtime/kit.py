@@ -28,7 +28,6 @@ import contextlib
 import importlib
 import importlib.util
 import json
-import logging
 import os
 import re
 import sys
@@ -43,6 +42,7 @@ from .definitions import is_notebook_class, name_replayed
 from .files import OpenedFiles
 from .generators import GeneratorUse
 from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
+from .states import StateUse
 from .store import Bundle, Store
 
 _IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
@@ -77,13 +77,11 @@ class Kit:
         self.inputs: dict[str, list[str] | None] = {}
         self.before: dict[tuple[str, ...], str] = {}
         self.replayed: list[str] = []  # members `def:KEY` of what setup cells define, alike in every step
-        self.states: dict[str, str] = {}  # those that the step works with: the version that it was given, or what it found
-        self.states_found: dict[str, str] = {}
-        self.states_before: dict[str, bytes] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
         self.loading: list[str] = []
         self.figures = False  # whether a figure came with the inputs
         self.generators = GeneratorUse()
+        self.states = StateUse(self.order, self.current, self.generators, shell)
         self.imports = modules.Watch(order["folder"], self._note_module)
 
     # -- before the cells ----------------------------------------------------------------------------------------
@@ -97,15 +95,10 @@ class Kit:
         prelude = set(self.names)
         applied = self.restore()
         self._baseline(prelude)
-        for name in ambient.STATES:
-            if not ambient.STATES[name].random or self.order["seeded"]:
-                state = ambient.read(name)
-                if state:
-                    self.states_found[name], self.states_before[name] = state
-                    self.states[name] = self.current[name][1] if name in applied else state[0]
+        self.states.look(applied)
         self.seconds["load"] = time.perf_counter() - started
         needed = sorted(name for name in set(self.wanted) if self.inputs.get(name))
-        self._report({"inputs": self.inputs, "states": self.states, "needed": needed})
+        self._report({"inputs": self.inputs, "states": self.states.given, "needed": needed})
         if self.order["guard"]:
             self._refuse(guard.missing_inputs(self.order["step"], self.order["guard"], needed))
         self._number_cells()
@@ -121,11 +114,7 @@ class Kit:
 
     def restore(self) -> list[str]:
         """Make the kernel what it is when the step begins, and give the names of the states that were put back."""
-        for row in ambient.STATES.values():
-            # What the step's own imports bring is there from the start, so that a change of it is seen.
-            if row.module not in sys.modules and row.roots & set(self.order["modules"]):
-                with contextlib.suppress(ImportError):
-                    importlib.import_module(row.module)
+        self.states.import_own()
         self.replayed = [f"def:{key}" for key in name_replayed(self.space, [source for _, source in self.order["sources"]])]
         self.load()
         self._import_submodules()
@@ -133,11 +122,7 @@ class Kit:
         if self.order["threads"]:  # a forked kernel has its libraries loaded: they no longer look at the environment
             with contextlib.suppress(ImportError):
                 importlib.import_module("threadpoolctl").threadpool_limits(self.order["threads"])
-        applied = [name for name in ambient.STATES if name in self.current and self._applies(name)]
-        for name in applied:
-            bundle = self._open(self.current[name][0])
-            ambient.write(name, bundle.part(bundle.header.stream).tobytes())
-        return applied
+        return self.states.put_back(self._content)
 
     def load(self) -> None:
         """Bind the variables to be read, and what the functions among them need in turn."""
@@ -185,12 +170,6 @@ class Kit:
             if any(module in sys.modules for module in configured):
                 exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
 
-    def _applies(self, name: str) -> bool:
-        state = ambient.STATES.get(name)
-        if state is None or (state.random and not self.order["seeded"]):
-            return False
-        return not state.lazy or state.module in sys.modules or state.module.partition(".")[0] in self.order["modules"]
-
     def _load(self, name: str) -> None:
         if name in self.inputs:
             return
@@ -237,6 +216,10 @@ class Kit:
         if name not in self.bundles:
             self.bundles[name] = self.store.open(name)
         return self.bundles[name]
+
+    def _content(self, name: str) -> bytes:
+        bundle = self._open(name)
+        return bundle.part(bundle.header.stream).tobytes()
 
     def definition(self, key: str) -> Any:
         """The definition of a key, as an empty shell if its state wasn't loaded yet."""
@@ -364,17 +347,17 @@ class Kit:
         for name in self._storable_names(self.prelude):
             if name not in self.names and name not in self.origin and (self.inputs.get(name) or [""])[0] != DELETED:
                 outputs[name] = {"version": [DELETED, DELETED], "type": "deleted"}  # for the prelude binds it in each step
-        self._store_states(outputs)
-        undeclared = self._undeclared_states(outputs)
+        self.states.store(outputs, self.store)
+        undeclared = self.states.undeclared(outputs)
         self._keep_for_people(names, outputs)
         self.seconds["save"] = time.perf_counter() - started
         self._report(
             {
                 "inputs": self.inputs,  # with what the cells' own imports brought
-                "states": self._states_used(),
+                "states": self.states.used(),
                 "outputs": outputs,
                 **self._files_used(),
-                "late_states": [n for n in ambient.STATES if n not in self.states and ambient.read(n)],
+                "late_states": self.states.late(),
                 "undeclared_states": undeclared,
                 "seconds": self.seconds,
                 "metrics": self._metrics(),
@@ -395,33 +378,6 @@ class Kit:
     def _refuse(self, findings: list[guard.Finding]) -> None:
         if findings:
             raise GuardRefused(findings[0].message)
-
-    def _states_used(self) -> dict[str, str]:
-        """The states that the step may have seen: which warnings were shown matters only to a step that shows some."""
-        if "@warnings" in self.current or shown.any_shown():
-            return self.states
-        return {name: state for name, state in self.states.items() if name != "@warnings"}
-
-    def _undeclared_states(self, outputs: dict[str, Any]) -> list[str]:
-        """States that the step left otherwise than its configuration statements, run again on what it found, leave them."""
-        changed = [name for name in outputs if name in self.states_before and name not in {"@warnings", "@pyplot"}]
-        found = [name for name in outputs if name == "@pyplot" or (name in ambient.STATES and ambient.STATES[name].random)]
-        others = [name for name in changed if not ambient.STATES[name].random]
-        if others:
-            after = {name: ambient.read(name) for name in others}
-            root_level = logging.root.level
-            for name in others:
-                ambient.write(name, self.states_before[name])
-            for code in self.order["own_configuration"]:
-                with contextlib.suppress(Exception):
-                    exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
-                if "basicConfig" in code:  # which does nothing a second time
-                    logging.root.setLevel(root_level)
-            found += [name for name in others if ambient.read(name) != after[name]]
-            for name, state in after.items():
-                if state:
-                    ambient.write(name, state[1])
-        return found
 
     def _value(self, member: str) -> Any:
         if member.startswith("def:"):
@@ -473,16 +429,6 @@ class Kit:
                 "bytes": size,
                 "preview": _preview(self.names[member]) if member in self.names else "",
             }
-
-    def _store_states(self, outputs: dict[str, Any]) -> None:
-        for name, row in ambient.STATES.items():
-            if row.random and not self.order["seeded"]:
-                continue
-            state = ambient.read(name)
-            changed = state and (state[0] != self.states_found.get(name) or name in self.generators.used)
-            if state and changed and (name in self.states_found or row.random):
-                bundle, _ = self.store.save([name], state[1], [])
-                outputs[name] = {"version": [bundle, state[0]], "type": "state"}
 
     def _keep_for_people(self, names: list[str], outputs: dict[str, Any]) -> None:
         """Values that the step bound and nothing reads later: kept where that is cheap, so that people can look."""
