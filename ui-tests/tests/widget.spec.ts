@@ -65,7 +65,7 @@ test('a run is shown live, survives a reload of the page, and its link opens MLf
   await expect(widget(page).locator('.mlops-graph .step.done')).toHaveCount(2);
 
   await page.notebook.save();
-  await page.reload({ waitForIsReady: false });
+  await page.reload({ waitForIsReady: false } as any);
   await ended(page);
   await expect(widget(page).locator('tr[data-step=count]')).toContainText('done in');
   await expect(widget(page).getByRole('region', { name: 'Outputs of step count' })).toContainText('counted to 2');
