@@ -30,7 +30,8 @@ def compare(
     """Put runs side by side: parameters, metrics, times, outputs, and what changed in the code from each to the next."""
     from mlops_lab.server.comparison import compare as side_by_side
     from mlops_lab.server.places import Places
-    from mlops_lab.server.runs import Runs, outline
+    from mlops_lab.server.runs import Runs
+    from mlops_lab.server.states import outline
 
     found = [find(name, folder) for name in runs]
     started = [run.started for run in found]
