@@ -23,7 +23,9 @@ from mlops_lab import api
 from mlops_lab.cli import app
 from mlops_lab.errors import RunError, UsageError
 from mlops_lab.runtime import handback
-from mlops_lab.targets.kubeflow import follow, submit
+from mlops_lab.targets import Options
+from mlops_lab.targets.kubeflow import follow, prepare, submit
+from mlops_lab.targets.kubeflow.compile import compile_pipeline
 from mlops_lab.targets.kubeflow.connections import Connection, Connections
 from mlops_lab.targets.kubeflow.podlog import PodLog
 
@@ -489,15 +491,15 @@ def test_steps_that_use_mlflow_are_told_their_runs_where_the_store_can_be_reache
     path = notebook([*CELLS[:2], ("step:total", "import mlflow\nmlflow.log_metric('m', sum(numbers))")],
                     {"mlops_lab": {"steps": {"total": {"env": {"MLFLOW_EXPERIMENT_ID": "mine"}}}}})  # fmt: skip
     plan = mlops_lab.load(path).plan
-    compiled = submit.compile_pipeline(plan)
-    sent = submit.prepared(compiled, submit.Options(), {"total": {"MLFLOW_RUN_ID": "4711", "MLFLOW_EXPERIMENT_ID": "1"}})
+    compiled = compile_pipeline(plan)
+    sent = prepare.prepared(compiled, Options(), {"total": {"MLFLOW_RUN_ID": "4711", "MLFLOW_EXPERIMENT_ID": "1"}})
     spec = sent.get("pipeline_spec", sent)
     label = spec["components"][spec["root"]["dag"]["tasks"]["total"]["componentRef"]["name"]]["executorLabel"]
     env = {e["name"]: e["value"] for e in spec["deploymentSpec"]["executors"][label]["container"]["env"]}
     assert env["MLFLOW_RUN_ID"] == "4711" and env["MLFLOW_EXPERIMENT_ID"] == "mine"
     assert "4711" not in compiled.yaml  # what is compiled stays the same for each run
     afar = [uri for uri in ("http://mlflow.example.com", "http://localhost:5000", "sqlite:///x.db", "http://127.0.0.1:5000")
-            if submit.is_reachable_from_afar(uri)]  # fmt: skip
+            if prepare.is_reachable_from_afar(uri)]  # fmt: skip
     assert afar == ["http://mlflow.example.com"]
 
 

@@ -52,7 +52,7 @@ def schedule(plan: Plan, options: Options, when: Schedule, name: str = "") -> An
 
     Raises `UsageError` for a plan that can't be compiled, and `CheckError` for one that can't run there.
     """
-    from mlops_lab.targets.kubeflow.submit import plugins_input, prepared, sound_there
+    from mlops_lab.targets.kubeflow.prepare import plugins_input, prepared, sound_there
 
     sound_there(plan)
     compiled = compile_pipeline(plan, options)

@@ -6,27 +6,23 @@ again. From then on it goes on by itself, and `follow.py` writes down what becom
 
 from __future__ import annotations
 
-import copy
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from mlops_lab import events as ev
 from mlops_lab import runstate
 from mlops_lab._version import __version__
-from mlops_lab.checks import Diagnostic
-from mlops_lab.errors import CheckError, MlopsLabError, RunError, UsageError
+from mlops_lab.errors import MlopsLabError, RunError
 from mlops_lab.plan import Plan
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.targets import Listener, Options
 from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
-from mlops_lab.targets.kubeflow.compile import Compiled, compile_pipeline
+from mlops_lab.targets.kubeflow.compile import compile_pipeline
 from mlops_lab.targets.kubeflow.connections import Connections
 from mlops_lab.targets.kubeflow.follow import Follower, Remote
+from mlops_lab.targets.kubeflow.prepare import environments, plugins_input, prepared, refuse_parts, sound_there
 
 _TRIES = 5
 _REFRESH = (3, 10)  # seconds for a look in passing
@@ -37,7 +33,7 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     """Run a plan on the connected Kubeflow Pipelines; see `targets.Run`."""
     from mlops_lab.tracking import Tracker
 
-    _refuse(options)
+    refuse_parts(options)
     warnings = sound_there(plan)
     compiled = compile_pipeline(plan, options)
     client = Client(Connections().get())
@@ -58,7 +54,7 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
             tracker = Tracker.start(folder.path, experiment=experiment, notebook=notebook.path, on_message=log.append)
         try:
             if before is None or not _retry(before, folder, client, log):
-                spec = prepared(compiled, options, _environments(plan, tracker))
+                spec = prepared(compiled, options, environments(plan, tracker))
                 retries = {step.name: step.step.settings.retries for step in plan.steps if step.step.settings.retries}
                 remote = Remote(client.connection.name, f"{compiled.name}-{folder.id}", experiment_id, retries=retries)
                 parameters = compiled.arguments(options.parameters)
@@ -111,24 +107,6 @@ def cancel(folder: RunFolder) -> None:
 # -- before it is sent ------------------------------------------------------------------------------------------------
 
 
-def _refuse(options: Options) -> None:
-    if options.start or options.end or options.only:
-        raise UsageError(
-            "On Kubeflow a pipeline runs as a whole: leave out --from, --to and --only. Steps that ran before on the same "
-            "inputs are taken from Kubeflow's cache."
-        )
-
-
-def sound_there(plan: Plan) -> list[Diagnostic]:
-    """The warnings of `check --on kubeflow`. Raises `CheckError` where it gives errors."""
-    from mlops_lab.targets.kubeflow import checks
-
-    found = checks.check(plan)
-    if errors := [diagnostic for diagnostic in found if diagnostic.severity == "error"]:
-        raise CheckError(errors)
-    return list(found)
-
-
 def _begin(plan: Plan, options: Options, experiment: str, folder: RunFolder, log: ev.EventLog) -> None:
     import nbformat
 
@@ -154,53 +132,6 @@ def _begin(plan: Plan, options: Options, experiment: str, folder: RunFolder, log
     )
     if options.fail_fast:
         log.append(ev.Message(level="warning", text="--fail-fast: Kubeflow runs all steps that don't depend on a failed one"))
-
-
-def prepared(
-    compiled: Compiled, options: Options, environments: Mapping[str, Mapping[str, str]] = MappingProxyType({})
-) -> dict[str, Any]:
-    """What is sent: the compiled pipeline, with the environment of this run in the steps' containers.
-
-    KFP's cache looks at images, commands and inputs and not at the environment, so unchanged steps still hit it.
-    """
-    spec = copy.deepcopy(compiled.spec)
-    for name, task in spec["root"]["dag"]["tasks"].items():
-        if not options.cache:
-            task["cachingOptions"] = {}
-        label = spec["components"][task["componentRef"]["name"]].get("executorLabel", "")
-        container = spec["deploymentSpec"]["executors"].get(label, {}).get("container")
-        if container is not None and (wanted := environments.get(name)):
-            known = {entry["name"] for entry in container.setdefault("env", [])}
-            container["env"] += [{"name": n, "value": v} for n, v in sorted(wanted.items()) if n not in known]
-    return {"pipeline_spec": spec, "platform_spec": compiled.platform} if compiled.platform else spec
-
-
-def plugins_input(client: Client, options: Options, experiment: str) -> dict[str, Any] | None:
-    """What KFP's own MLflow plugin is told, where it is at work: our experiment, or to leave this run out."""
-    if not client.tracks_in_mlflow():
-        return None
-    return {"mlflow": {"experiment_name": experiment} if options.tracking else {"disabled": True}}
-
-
-def _environments(plan: Plan, tracker: Any) -> dict[str, dict[str, str]]:
-    """Step -> where its cells log to MLflow: a run of its own, made beforehand, below that of the whole run."""
-    from mlops_lab.tracking import URI, without_password
-
-    uri = os.environ.get(URI, "")
-    if tracker is None or not is_reachable_from_afar(uri) or without_password(uri) != uri:
-        return {}
-    found: dict[str, dict[str, str]] = {}
-    for step in plan.steps:
-        code = "\n".join(cell.source for cell in step.step.cells)
-        if "mlflow" in code:
-            found[step.name] = tracker.environment(step.name, 1, code=code)
-    return found
-
-
-def is_reachable_from_afar(uri: str) -> bool:
-    """False for a tracking store that only this machine has: a file, a database, a server on localhost."""
-    parts = urlsplit(uri)
-    return parts.scheme in ("http", "https") and parts.hostname not in (None, "localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
 # -- sending ----------------------------------------------------------------------------------------------------------
