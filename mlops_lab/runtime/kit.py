@@ -185,6 +185,13 @@ class Kit:
             return
         if version[0].startswith("refused:"):
             raise InputRefused(version[0].partition(":")[2])
+        if self.order["guard"] and version[0] not in self.store:  # where steps share no disk
+            step = self.order["step"]
+            raise InputRefused(
+                f"a function that step {step!r} was given needs {name!r}, which is too large to travel to every step. Name it "
+                f"in the notebook's metadata, mlops_lab.steps.{step}.uses, or let a run record it: mlops-lab run "
+                f"NOTEBOOK --learn."
+            )
         self._load_bundle(version[0])
 
     def _load_bundle(self, name: str) -> None:
