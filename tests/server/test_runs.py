@@ -89,7 +89,7 @@ def test_a_stream_replays_from_anywhere_and_closes_with_the_status(server, finis
 
 def test_outputs_reach_the_stream_while_their_cell_runs_and_a_run_can_be_cancelled(server):
     path = server.write(
-        "slow/nb.ipynb", [("step:a", "import time\nprint('begun', flush=True)\ntime.sleep(600)"), ("step:b", "1")]
+        "slow/nb.ipynb", [("step:a", "import time\nprint('begun', flush=True)\ntime.sleep(600)"), ("step:b", "x = 1")]
     )
     run = server.run("slow/nb.ipynb")
     socket = server.stream(run)
@@ -267,7 +267,7 @@ def test_a_run_whose_outputs_a_later_one_shows_is_deleted_by_force_only(server):
 
 def test_connections_are_targets_and_tell_no_secret(server):
     config = server.root.parent / "config"
-    config.mkdir()
+    config.mkdir(exist_ok=True)
     told = {
         "default": "prod",
         "connections": {
@@ -288,6 +288,7 @@ def test_connections_are_targets_and_tell_no_secret(server):
     assert "s3cret" not in json.dumps(found)
     server.write("remote/nb.ipynb", [("step:a", "x = 1")])
     missing = server.post("/runs", {"path": "remote/nb.ipynb", "target": "kubeflow:nowhere"})
+    (config / "kubeflow.json").unlink()
     assert (missing.status, "nowhere" in missing["message"]) == (400, True)
 
 
