@@ -49,7 +49,7 @@ demo: .make/venv
 # Debian and Ubuntu have a Chromium that Playwright can drive; elsewhere it brings its own.
 .make/chromium: .make/node
 	@test -n "$$MLOPS_LAB_CHROMIUM" || test -x /usr/bin/chromium || \
-		{ [ "$$(id -u)" = 0 ] && apt-get install --yes --quiet chromium > /dev/null 2>&1 && test -x /usr/bin/chromium; } || \
+		{ [ "$$(id -u)" = 0 ] && { apt-get install --yes --quiet chromium || { apt-get update --quiet && apt-get install --yes --quiet chromium; }; } > /dev/null 2>&1 && test -x /usr/bin/chromium; } || \
 		$(JLPM) playwright install chromium
 	@touch $@
 

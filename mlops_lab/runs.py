@@ -114,7 +114,9 @@ class Home:
         """All runs, the newest first."""
         if not self.runs.is_dir():
             return []
-        return [RunFolder(path) for path in sorted(self.runs.iterdir(), reverse=True) if path.is_dir()]
+        with os.scandir(self.runs) as entries:  # of thousands of runs none is looked into
+            names = sorted((entry.name for entry in entries if entry.is_dir()), reverse=True)
+        return [RunFolder(self.runs / name) for name in names]
 
     def find(self, name: str) -> RunFolder:
         """The run of this name, of this unambiguous beginning or ending, or the `last` one."""
