@@ -64,6 +64,8 @@ export class NotebookModel implements IDisposable {
   suggestion: ISuggestion | null = null;
   /** The values that the user has given to parameters, where they are not the default. */
   values: Record<string, unknown> = {};
+  /** What is wrong with the text in a parameter's field, by the parameter's name: with such a text nothing is run. */
+  problems: Record<string, string> = {};
   options: IOptions = { ...DEFAULT_OPTIONS };
   /** The run that the cells and the graph show. */
   run: RunModel | null = null;
@@ -185,6 +187,21 @@ export class NotebookModel implements IDisposable {
     const { [name]: _, ...rest } = this.values;
     this.values = value === undefined ? rest : { ...rest, [name]: value };
     this._save();
+  }
+
+  /** Says what is wrong with the text in a parameter's field; '' if nothing is. */
+  setProblem(name: string, problem: string): void {
+    const { [name]: before, ...rest } = this.problems;
+    if ((before ?? '') !== problem) {
+      this.problems = problem ? { ...rest, [name]: problem } : rest;
+      this._changed.emit('values');
+    }
+  }
+
+  /** The values to run with: those of parameters that the notebook still has. */
+  get given(): Record<string, unknown> {
+    const known = new Set(this.analysis?.parameters.map(each => each.name));
+    return Object.fromEntries(Object.entries(this.values).filter(([name]) => known.has(name)));
   }
 
   setOptions(options: Partial<IOptions>): void {

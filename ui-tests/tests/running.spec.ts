@@ -11,6 +11,7 @@ test('a run takes the parameters of the form, streams its outputs, and leaves th
   await rounds.fill('many');
   await rounds.press('Enter');
   await expect(sidebar(page).getByRole('alert')).toHaveText('This takes a whole number.');
+  await expect(sidebar(page).getByRole('button', { name: 'Run as pipeline' })).toBeDisabled();
   await rounds.fill('12');
   await rounds.press('Enter');
   await sidebar(page).getByLabel('pause').fill('0.4');

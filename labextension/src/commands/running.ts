@@ -31,8 +31,13 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
         )
       );
     }
+    const [wrong] = Object.entries(model.problems);
+    if (wrong) {
+      void commands.execute(CMD.show);
+      throw new Error(trans.__('Parameter %1: %2', ...wrong));
+    }
     await model.panel.context.save();
-    const id = await api.start({ path: model.path, ...model.options, parameters: model.values, ...selection });
+    const id = await api.start({ path: model.path, ...model.options, parameters: model.given, ...selection });
     model.follow(id);
     await model.refreshRuns();
     await commands.execute(CMD.openRun, { run: id });

@@ -25,6 +25,7 @@ export function TextField(props: ITextFieldProps): JSX.Element {
   useEffect(() => {
     setText(props.text);
     setProblem('');
+    props.onProblem?.('');
   }, [props.text]);
   const take = () => {
     const found = props.read(text);
@@ -49,6 +50,7 @@ export function TextField(props: ITextFieldProps): JSX.Element {
       } else if (event.key === 'Escape') {
         setText(props.text);
         setProblem('');
+        props.onProblem?.('');
       }
     }
   };

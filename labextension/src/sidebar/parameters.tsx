@@ -1,5 +1,5 @@
 /** The parameters form: a control for each parameter by its type, checked as the server will check it. */
-import { useState } from 'react';
+import { useEffect } from 'react';
 
 import { useServices } from '../context';
 import { readParameter, shown } from '../fields';
@@ -36,10 +36,10 @@ export function ParametersSection({ model }: { model: NotebookModel }): JSX.Elem
 
 function ParameterField({ model, parameter }: { model: NotebookModel; parameter: IParameter }): JSX.Element {
   const { commands, trans } = useServices();
-  const [, setProblem] = useState('');
   const { name, kind } = parameter;
   const value = name in model.values ? model.values[name] : parameter.default;
   const set = (next: unknown) => model.setValue(name, same(next, parameter.default) ? undefined : next);
+  useEffect(() => () => model.setProblem(name, ''), [model, name]);
   const help = [parameter.description, parameter.type].filter(Boolean).join(' · ');
   if (parameter.given === false) {
     return (
@@ -96,7 +96,7 @@ function ParameterField({ model, parameter }: { model: NotebookModel; parameter:
       lines={kind === 'dict' ? 2 : undefined}
       read={text => readParameter(text, parameter, trans)}
       onValue={set}
-      onProblem={setProblem}
+      onProblem={problem => model.setProblem(name, problem)}
     />
   );
 }

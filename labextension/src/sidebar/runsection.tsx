@@ -84,13 +84,14 @@ export function RunBar({ model }: { model: NotebookModel }): JSX.Element | null 
     return null;
   }
   const running = run !== null && !run.finished;
+  const wrong = Object.keys(model.problems);
   return (
     <div className="mlops-RunBar">
       <div className="mlops-Row">
         <button
           type="button"
           className="mlops-Button mlops-mod-primary"
-          disabled={running || errors > 0 || model.analysis.steps.length === 0}
+          disabled={running || errors > 0 || wrong.length > 0 || model.analysis.steps.length === 0}
           onClick={() => commands.execute(CMD.run)}
         >
           ▶ {trans.__('Run as pipeline')}
@@ -104,6 +105,7 @@ export function RunBar({ model }: { model: NotebookModel }): JSX.Element | null 
       {errors > 0 && (
         <p className="mlops-Hint">{trans._n('Correct the error below first.', 'Correct the %1 errors below first.', errors)}</p>
       )}
+      {wrong.length > 0 && <p className="mlops-Hint">{trans.__('Correct the parameter %1 below first.', wrong.join(', '))}</p>}
       {run && (
         <div className="mlops-Row" role="status">
           <button type="button" className="mlops-Link" onClick={() => commands.execute(CMD.openRun, { run: run.id })}>
