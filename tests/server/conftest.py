@@ -86,7 +86,13 @@ class Server:
         """End the server as Ctrl-C does; runs go on."""
         if self.process:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            self.process.wait(60)
+
+    def end_runs(self) -> None:
+        """Leave no run behind of a test that failed on its way."""
+        for runs in self.root.rglob(".mlops_lab/runs"):
+            for folder in runs.iterdir():
+                (folder / "cancel").touch()
 
     @property
     def url(self) -> str:
@@ -147,6 +153,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+    server.end_runs()
 
 
 @pytest.fixture(scope="session")

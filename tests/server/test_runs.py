@@ -150,6 +150,7 @@ def test_a_run_goes_on_while_the_server_is_restarted(tmp_path):
         assert state["exit"]["code"] == 0
     finally:
         server.stop()
+        server.end_runs()
 
 
 def test_a_run_whose_process_was_killed_is_interrupted_and_says_how_it_ended(server):
