@@ -61,8 +61,8 @@ wheel: .make/dev .make/lab
 	$(BIN)/python -m hatchling build -t sdist -t wheel -d dist
 
 check: .make/dev
-	$(BIN)/ruff format --check mlops_lab tests benchmarks examples
-	$(BIN)/ruff check mlops_lab tests benchmarks examples
+	$(BIN)/ruff format --check mlops_lab tests benchmarks examples workshops
+	$(BIN)/ruff check mlops_lab tests benchmarks examples workshops
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -76,8 +76,8 @@ test-ui: .make/dev .make/lab .make/chromium
 	$(JLPM) ui-test
 
 format: .make/dev
-	$(BIN)/ruff format mlops_lab tests benchmarks examples
-	$(BIN)/ruff check --fix mlops_lab tests benchmarks examples
+	$(BIN)/ruff format mlops_lab tests benchmarks examples workshops
+	$(BIN)/ruff check --fix mlops_lab tests benchmarks examples workshops
 	@test ! -e .make/node || $(JLPM) format
 
 clean:

@@ -1,0 +1,119 @@
+"""The workshops: who does what the page says passes the checks; who has done nothing is told, check by check, what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+WORKSHOPS = Path(__file__).parent.parent / "workshops"
+LAB = (sys.executable, "-m", "mlops_lab.cli")
+RUN = (*LAB, "run", "solution.ipynb")
+QUICK = (*RUN, "--no-tracking")
+
+# What a learner does with the solved notebook: workshop -> commands with their exit codes, and how many checks it has.
+DONE: dict[str, tuple[list[tuple[tuple[str, ...], int]], int]] = {
+    "01-from-notebook-to-pipeline": ([(QUICK, 0), ((*QUICK, "-p", "window=14"), 0)], 6),
+    "02-experiments-you-can-trust": (
+        [(RUN, 0), *(((*RUN, "-p", *more), 0) for more in (["rate=0.05"], ["rate=0.2"], ["rate=0.05", "--no-cache"]))],
+        4,
+    ),
+    "03-anomaly-detection": (
+        [((*QUICK, "-p", "broken=true"), 3), (QUICK, 0), ((*QUICK, "-p", "contamination=0.02"), 0)],
+        7,
+    ),
+    "04-to-kubeflow": (
+        [
+            ((*LAB, "compile", "solution.ipynb", "--no-install", "-o", "pipeline.yaml"), 0),
+            ((sys.executable, "run_locally.py", "threshold=20.0"), 0),
+        ],
+        4,
+    ),
+}
+
+
+def every(name: str) -> list[Path]:
+    return sorted(WORKSHOPS.glob(f"*/{name}"))
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    """Copies of the workshops, as a learner has them."""
+    shutil.copytree(WORKSHOPS, tmp_path / "workshops", ignore=shutil.ignore_patterns(".mlops_lab", "__pycache__", "kfp-*"))
+    return lambda name: tmp_path / "workshops" / name
+
+
+def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_each_workshop_is_listed_with_an_exercise_a_solution_a_page_and_checks():
+    folders = sorted(path.name for path in WORKSHOPS.iterdir() if re.match(r"\d\d-", path.name))
+    assert folders == sorted(DONE)
+    page = (WORKSHOPS / "README.md").read_text()
+    for name in folders:
+        assert f"({name}/README.md)" in page
+        assert all((WORKSHOPS / name / part).exists() for part in ("exercise.ipynb", "solution.ipynb", "README.md", "check.py"))
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_who_does_what_the_page_says_passes_all_checks(name, workshop):
+    folder, (commands, checks) = workshop(name), DONE[name]
+    for command, code in commands:
+        done = call(folder, *command)
+        assert done.returncode == code, (command, done.stdout + done.stderr)
+    told = call(folder, sys.executable, "check.py", "solution.ipynb")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stdout.count("✓") == checks and "All is right" in told.stdout
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_an_untouched_exercise_is_told_what_to_do(name, workshop):
+    told = call(workshop(name), sys.executable, "check.py", "exercise.ipynb")
+    assert told.returncode == 1, told.stdout + told.stderr
+    lines = told.stdout.splitlines()
+    wrong = [number for number, line in enumerate(lines) if line.startswith("✗")]
+    assert len(wrong) >= DONE[name][1] // 2
+    assert all(lines[number + 1].startswith("    ") and lines[number + 1].strip() for number in wrong)
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_the_solved_notebook_runs_from_top_to_bottom_and_checks_itself(name, workshop):
+    folder = workshop(name)
+    notebook = nbformat.read(folder / "solution.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, timeout=120).execute()
+    (said,) = (output.text for output in notebook.cells[-1].outputs if output.get("name") == "stdout")
+    assert re.search(r"\d of \d are right", said)
+    assert not [output for output in notebook.cells[-1].outputs if output.output_type == "error"]
+
+
+def test_the_diagnostic_of_the_first_workshop_is_the_one_that_its_page_describes(workshop):
+    folder = workshop("01-from-notebook-to-pipeline")
+    solved = nbformat.read(folder / "solution.ipynb", as_version=4)
+    untouched = nbformat.read(folder / "exercise.ipynb", as_version=4)
+    report = next(cell.source for cell in untouched.cells if cell.source.startswith('print(f"The best weekday'))
+    next(cell for cell in solved.cells if cell.metadata.get("tags") == ["step:report"]).source = report
+    nbformat.write(solved, folder / "broken.ipynb")
+    found = json.loads(call(folder, *LAB, "check", "broken.ipynb", "--json").stdout)
+    (code,) = {each["code"] for each in found if each["severity"] == "error"}
+    assert code in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "path", [*every("exercise.ipynb"), *every("solution.ipynb")], ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_the_notebooks_are_kept_without_outputs_and_end_with_their_checks(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+    assert notebook.cells[-1].source == f"%run check.py {path.name}"
+    assert notebook.cells[-1].metadata.tags == ["skip"]
