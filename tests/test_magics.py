@@ -117,7 +117,7 @@ def test_run_shows_a_widget_and_html_and_gives_the_run_back_while_it_goes_on(ran
 
 
 def test_the_kernel_is_free_while_a_run_is_in_progress_and_interrupting_the_wait_leaves_it_going(tmp_path):
-    nbf.write(notebook_node([("step:a", "import time\ntime.sleep(8)\nx = 1")]), tmp_path / "slow.ipynb")
+    nbf.write(notebook_node([("step:a", "import time\ntime.sleep(120)\nx = 1")]), tmp_path / "slow.ipynb")
     slow = Session(tmp_path / "slow.ipynb", tmp_path)
     try:
         assert slow.run("run = %mlops run --no-tracking")[0] == "ok"
