@@ -94,6 +94,8 @@ def _to_go(runs: dict[str, _Run], sizes: dict[str, int], keep: int, total: int) 
         of.setdefault(run.notebook, []).append(run)
     for known in of.values():
         latest.update(run.folder.id for run in sorted(known, key=lambda r: r.folder.id)[-_LATEST:])
+    # Elsewhere than here a run goes on without a process of ours.
+    latest.update(run.folder.id for run in runs.values() if run.folder.is_remote and run.folder.finished is None)
     users: dict[str, int] = {}
     for run in runs.values():
         for bundle in run.bundles:
