@@ -102,7 +102,7 @@ def run_locally(bare_python, tmp_path):
         (folder / "work.json").write_text(json.dumps(work))
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"TMPDIR": str(folder), "NO_COLOR": "1"}
         done = subprocess.run([bare_python, BARE, folder / "work.json"], cwd=folder, env=environment, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=300)  # fmt: skip
+                              stderr=subprocess.STDOUT, text=True, timeout=900)  # fmt: skip
         return LocalRun(compiled, folder / "root", done.stdout, done.returncode)
 
     return run

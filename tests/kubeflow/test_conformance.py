@@ -1,7 +1,7 @@
 """Compiled pipelines, run by KFP's own `kfp.local` where MLOps Lab can't be imported, give what the notebooks give.
 
 With KFP_ALL=1 every example and every notebook of the parity table is run; else one notebook for each group of the table's rows,
-an example, and notebooks about what only a compiled pipeline has to do. The others are compared in process.
+and notebooks about what only a compiled pipeline has to do. The others are compared in process.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def test_rows_of_the_parity_table_give_what_the_notebook_gives(rows, run_locally
             break
 
 
-@pytest.mark.parametrize("name", ["heart-disease", *(["temperature-anomalies"] if ALL else [])])
+@pytest.mark.skipif(not ALL, reason="eleven kernels one after the other; KFP_ALL=1 runs the examples")
+@pytest.mark.parametrize("name", ["heart-disease", "temperature-anomalies"])
 def test_an_example_gives_what_a_local_run_gives(name, run_locally, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     shutil.copytree(EXAMPLES, tmp_path / "examples")
@@ -92,11 +93,6 @@ def test_an_example_gives_what_a_local_run_gives(name, run_locally, tmp_path, mo
     for have, want in zip(executed(run, pipeline).cells, local.notebook().cells, strict=True):
         if want.cell_type == "code":
             assert shown(have, tmp_path) == shown(want, tmp_path), want.source
-    for step in pipeline.steps:
-        left = local.steps[step].outputs.describe()
-        for name, output in run.ledger(step)[step]["outputs"].items():
-            if output and name.isidentifier():
-                assert left[name].version == output["version"][0], f"{step}: {name}"
 
 
 def test_notebooks_that_stand_alone_agree_or_are_refused_with_nothing_but_their_artifacts(monkeypatch):
