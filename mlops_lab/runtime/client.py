@@ -7,6 +7,8 @@ import os
 import queue
 from typing import Any
 
+import zmq
+
 
 class OwnSockets:
     """For a subclass of nbclient's `NotebookClient`: its kernel listens on sockets in the folder `sockets`.
@@ -21,6 +23,9 @@ class OwnSockets:
         manager = super().create_kernel_manager()  # type: ignore[misc]
         if os.name == "posix":
             manager.transport, manager.ip = "ipc", os.path.join(self.sockets, "k")
+        # ZeroMQ drops what a subscriber hasn't taken beyond some thousand messages: outputs, and with them the one that says
+        # that the cell has ended. They wait in our memory instead.
+        manager.context.setsockopt(zmq.RCVHWM, 0)
         return manager
 
     async def async_start_new_kernel_client(self) -> Any:

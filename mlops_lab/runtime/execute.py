@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import papermill
-import zmq
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -86,9 +85,6 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
 
     def create_kernel_manager(self) -> Any:
         manager = super().create_kernel_manager()
-        # ZeroMQ drops what a subscriber hasn't taken beyond some thousand messages: outputs, and with them the one that says
-        # that the cell has ended. They wait in our memory instead.
-        manager.context.setsockopt(zmq.RCVHWM, 0)
         if self.provisioner:
             metadata = {**manager.kernel_spec.metadata, "kernel_provisioner": {"provisioner_name": self.provisioner}}
             manager.kernel_spec.metadata = metadata
