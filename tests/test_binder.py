@@ -113,7 +113,9 @@ def container(tmp_path_factory):
                 (venv / place / part.name).symlink_to(part)
 
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "JUPYTER", "MLFLOW", "VIRTUAL_ENV"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "JUPYTER", "MLFLOW", "MLOPS_LAB_DIR", "VIRTUAL_ENV"))
     }
     environment = {**kept, "HOME": str(home), "PATH": f"{venv / 'bin'}:{kept['PATH']}", "JUPYTER_PLATFORM_DIRS": "0"}
     offline = {
@@ -174,6 +176,12 @@ def test_a_browser_shows_the_exercise_beside_the_sidebar(container, tmp_path):
 
 
 @needs_front_end
+def test_mlflow_opens_before_anything_was_run(container):
+    _, page = container.get("/mlops-lab-mlflow/")
+    assert "MLflow" in page
+
+
+@needs_front_end
 def test_a_workshop_runs_and_mlflow_shows_it_in_the_memory_of_a_container(container):
     folder = "workshops/01-from-notebook-to-pipeline"
     run = container.json("/mlops-lab/api/runs", {"path": f"{folder}/solution.ipynb"})["id"]
@@ -185,9 +193,9 @@ def test_a_workshop_runs_and_mlflow_shows_it_in_the_memory_of_a_container(contai
     assert status == "done"
     titles = [each["launcher_entry"]["title"] for each in container.json("/server-proxy/servers-info")["server_processes"]]
     assert "MLflow runs" in titles
-    _, page = container.get("/mlops-lab-mlflow/")
-    assert "MLflow" in page
+    assert not list((container.home / folder).glob("ml*")), "what MLflow keeps lies between the learner's files"
     most = max(most, container.memory())
     found = container.json("/mlops-lab-mlflow/api/2.0/mlflow/experiments/search", {"max_results": 10})
     assert "first-pipeline" in [each["name"] for each in found["experiments"]]
+    print(f"{most / 2**20:.0f} MB")  # what a test prints is shown with -s
     assert most < 1.5 * 2**30, f"{most / 2**20:.0f} MB"
