@@ -35,7 +35,7 @@ demo: .make/venv
 	@$(BIN)/mlops-lab run examples/heart-disease.ipynb --no-cache
 
 .make/node: package.json yarn.lock .yarnrc.yml | .make/venv
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || \
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || \
 		{ echo "The JupyterLab extension is built with Node 20 or newer; install it from nodejs.org"; exit 1; }
 	@echo "Installing the front end's packages (some minutes the first time) ..."
 	@PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 $(JLPM) install --immutable > .make/node.log 2>&1 || { tail -n 20 .make/node.log; exit 1; }
