@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from repo2docker.app import Repo2Docker
 
 from mlops_lab.mlflow_ui import free_port
 
@@ -37,15 +38,20 @@ needs_front_end = pytest.mark.skipif(
 )
 
 
-def test_repo2docker_finds_an_environment_with_what_the_build_needs():
-    names = {path.name for path in BINDER.iterdir()}
-    # repo2docker takes environment.yml and then ignores requirements.txt, Pipfile and runtime.txt.
-    assert names == {"environment.yml", "apt.txt", "postBuild", "start", "workspace.json", "overrides.json",
-                     "jupyter_server_config.json"}  # fmt: skip
-    environment = yaml.safe_load((BINDER / "environment.yml").read_text())
-    packages = {str(package).partition("=")[0] for package in environment["dependencies"]}
-    assert packages == {"python", "nodejs", "pip"}
+def test_repo2docker_reads_the_folder_as_it_is_meant(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    picked = next(each for each in Repo2Docker().buildpacks if each("buildpack-deps:jammy").detect())
+    pack = picked("buildpack-deps:jammy")
+    pack.platform = "linux/amd64"
+    assert (picked.__name__, pack.binder_dir, pack.python_version) == ("CondaBuildPack", "binder", "3.11")
+    assert pack.get_post_build_scripts() == ["binder/postBuild"]
+    image = pack.render({"NB_UID": "1000", "NB_USER": "jovyan"})
+    assert '--file "binder/environment.yml"' in image
+    assert "./binder/postBuild" in image and 'ENV R2D_ENTRYPOINT="${REPO_DIR}/binder/start"' in image
     assert all(os.access(BINDER / name, os.X_OK) for name in ("postBuild", "start"))
+    # Its packages have to be few: all others come from constraints.txt, by postBuild.
+    environment = yaml.safe_load((BINDER / "environment.yml").read_text())
+    assert {str(package).partition("=")[0] for package in environment["dependencies"]} == {"python", "nodejs", "pip"}
 
 
 def test_what_the_workspace_opens_is_there():
@@ -128,7 +134,7 @@ def container(tmp_path_factory):
     assert built.returncode == 0, built.stdout + built.stderr
 
     port = free_port()
-    command = ["binder/start", "python", "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+    command = ["binder/start", "python", "-m", "notebook", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
                f"--ServerApp.base_url={PREFIX}/", f"--IdentityProvider.token={TOKEN}"]  # fmt: skip
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -154,13 +160,13 @@ def container(tmp_path_factory):
 @needs_front_end
 def test_the_address_of_the_container_opens_the_workshop_with_the_sidebar(container):
     url, page = container.get("/")
-    assert url.endswith(f"{PREFIX}/lab/workspaces/workshop")
+    assert url.endswith(f"{PREFIX}/lab")
     start = page.index("{", page.index('id="jupyter-config-data"'))
     config = json.loads(page[start : page.index("</script>", start)])
     (ours,) = (each for each in config["federated_extensions"] if each["name"] == "@mlops-lab/labextension")
     _, script = container.get(f"/lab/extensions/@mlops-lab/labextension/{ours['load']}")
     assert "@mlops-lab/labextension" in script
-    layout = container.json("/lab/api/workspaces/workshop")["data"]["layout-restorer:data"]
+    layout = container.json("/lab/api/workspaces/default")["data"]["layout-restorer:data"]
     assert layout["left"]["current"] == "mlops-lab-sidebar"
 
 
