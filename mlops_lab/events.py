@@ -102,7 +102,10 @@ class Output(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class StepFinished(Event, tag="step_finished"):
-    """An attempt ended; `status` is done, failed, rejected or cancelled. `inputs` are names with their versions."""
+    """An attempt ended; `status` is done, failed, rejected or cancelled. `inputs` are names with their versions.
+
+    `data_seconds` are those of `seconds` that went into loading inputs (`load`) and storing outputs (`save`).
+    """
 
     step: str
     attempt: int
@@ -112,6 +115,7 @@ class StepFinished(Event, tag="step_finished"):
     inputs: dict[str, str] = {}
     outputs: dict[str, Output] = {}
     retry_in: float | None = None
+    data_seconds: dict[str, float] = {}
 
 
 class StepCommitted(Event, tag="step_committed"):

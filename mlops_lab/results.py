@@ -73,6 +73,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     files_written: dict[str, str] = {}
     metrics: dict[str, float] = {}
     notebook: str = ""
+    data_seconds: dict[str, float] = {}
     failure: Failure | None = None
     made: float = 0.0
     recipe: Recipe | None = None

@@ -325,3 +325,41 @@ def test_a_change_of_a_local_module_is_a_reason_to_run_again(notebook, tmp_path)
     again = run(path)
     assert text_of(again, 2) == "22\n"
     assert again.state.steps["b"].status == "cached"
+
+
+def test_the_size_of_what_a_step_leaves_and_the_time_it_took_to_store_are_told(notebook):
+    run_ = run(notebook([("step:a", "x = bytes(5_000_000)"), ("step:b", "print(len(x))")]))
+    ends = {e.step: e for e in run_.events() if isinstance(e, ev.StepFinished)}
+    assert ends["a"].outputs["x"].bytes >= 5_000_000
+    assert ends["a"].data_seconds["save"] > 0 and ends["b"].data_seconds["load"] > 0
+    assert sum(ends["b"].data_seconds.values()) < ends["b"].seconds
+
+
+def test_a_clock_that_goes_back_confuses_no_run(notebook, monkeypatch):
+    path = notebook([("step:a", "x = 1"), ("step:b", "print(x)")])
+    now, told = time.time, iter(range(10**6))
+    monkeypatch.setattr(time, "time", lambda: now() - 3600 * next(told))
+    first = run(path)
+    assert first.status == "done"
+    again = mlops_lab.load(path).run(tracking=False)
+    assert {step.status for step in again.steps.values()} == {"cached"}
+    assert [e.seq for e in again.events()] == list(range(1, len(list(again.events())) + 1))
+    assert again.steps["a"].state.seconds >= 0
+
+
+def test_two_engines_share_one_store(notebook, tmp_path):
+    import subprocess
+    import sys
+
+    cells = [("step:a", "import numpy as np\nx = np.arange(400_000.0)"), ("step:b", "y = x * 2"), ("step:c", "print(y.sum())")]
+    paths = [notebook(cells, name=f"{name}.ipynb") for name in ("one", "two")]
+    command = [sys.executable, "-m", "mlops_lab", "run", "--no-tracking", "--json"]
+    both = [subprocess.Popen([*command, str(p)], stdout=subprocess.PIPE, text=True) for p in paths]
+    summaries = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    assert [s["status"] for s in summaries] == ["done", "done"]
+    versions = [{n: o["version"] for n, o in s["steps"]["b"]["outputs"].items()} for s in summaries]
+    assert versions[0] == versions[1], "equal values are stored once"
+    for summary in summaries:
+        found = mlops_lab.find_run(summary["run"], tmp_path)
+        assert found.steps["b"].outputs["y"].sum() == 159999600000.0
+    assert not list((tmp_path / ".mlops_lab/store").rglob(".new-*"))

@@ -252,6 +252,7 @@ class Executor:
                 "metrics",
             ):
                 setattr(result, name, news.get(name, getattr(result, name)))
+            result.data_seconds = news.get("seconds", {})
         else:  # it ended before it had loaded its inputs
             reads = planned.reads
             result.inputs = {n: attempt.current.get(n) for n in (reads if reads is not None else attempt.current)}

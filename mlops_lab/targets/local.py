@@ -460,7 +460,8 @@ class _Engine:
             task.not_before = time.monotonic() + retry_in
         self.emit(
             ev.StepFinished(step=task.name, attempt=attempt.number, status=result.status, seconds=result.seconds,
-                            failure=result.failure, inputs=_input_versions(result), outputs=_outputs(result), retry_in=retry_in)
+                            failure=result.failure, inputs=_input_versions(result), outputs=_outputs(result), retry_in=retry_in,
+                            data_seconds={k: round(v, 4) for k, v in result.data_seconds.items()})
         )  # fmt: skip
         if result.metrics:
             self.emit(ev.Metrics(step=task.name, values=result.metrics))
