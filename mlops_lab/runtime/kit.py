@@ -38,10 +38,12 @@ from typing import Any
 
 from . import ambient, guard, modules, shown
 from .ambient import InputRefused
-from .definitions import is_notebook_class, name_replayed
+from .definitions import name_replayed
 from .files import OpenedFiles
 from .generators import GeneratorUse
-from .pack import Packed, Space, numpy_atoms, overlaps, pack, pack_skeleton, unpack, unpack_skeleton
+from .pack import Packed, Space, numpy_atoms, pack, pack_skeleton, unpack, unpack_skeleton
+from .preview import preview
+from .sharing import ordered, partition
 from .states import StateUse
 from .store import Bundle, Store
 
@@ -255,7 +257,7 @@ class Kit:
             if ":" in member or member in storable:
                 together.setdefault(bundle, []).append(member)
         for members in together.values():
-            group = _ordered(members)
+            group = ordered(members)
             for subset in {group, *((m,) for m in group)}:
                 self.before[subset] = self.store.digest_of(pack(self.space, subset))
         self._name_functions()
@@ -342,7 +344,7 @@ class Kit:
                 refused[member] = self._refusal(member, error)
                 continue
             todo += sorted(f"def:{key}" for key in packed[member].references)
-        for group in _partition(packed):
+        for group in partition(packed):
             self._store_group(group, packed, outputs)
         for member, reason in refused.items():
             known = self.before.get((member,), "")
@@ -401,10 +403,7 @@ class Kit:
             joint = packed[group[0]] if len(group) == 1 else pack(self.space, group)
         except Exception as error:
             for member in group:
-                outputs[member] = {
-                    "version": [f"refused:{self._refusal(member, error)}"] * 2,
-                    "type": self._type(member),
-                }
+                outputs[member] = {"version": [f"refused:{self._refusal(member, error)}"] * 2, "type": self._type(member)}
             return
         origins = {self.origin.get(m) for m in group}
         if len(origins) == 1 and all(same.values()):
@@ -434,7 +433,7 @@ class Kit:
                 "version": [name, content],
                 "type": self._type(member),
                 "bytes": size,
-                "preview": _preview(self.names[member]) if member in self.names else "",
+                "preview": preview(self.names[member]) if member in self.names else "",
             }
 
     def _keep_for_people(self, names: list[str], outputs: dict[str, Any]) -> None:
@@ -454,7 +453,7 @@ class Kit:
             except Exception:
                 continue
             outputs[name] = {"version": [bundle, bundle], "type": self._type(name), "bytes": size,
-                             "preview": _preview(value), "unread": True}  # fmt: skip
+                             "preview": preview(value), "unread": True}  # fmt: skip
 
     def _local_modules(self) -> set[str]:
         """Source files of imported modules that lie beside the notebook: they are part of what the step depends on."""
@@ -497,52 +496,3 @@ class Kit:
             file.flush()
             os.fsync(file.fileno())
         os.replace(path + ".new", path)
-
-
-def _partition(packed: dict[str, Packed]) -> list[tuple[str, ...]]:
-    """Members that share an object which can change, or memory, in one group."""
-    parent = {m: m for m in packed}
-
-    def find(member: str) -> str:
-        while parent[member] != member:
-            parent[member] = parent[parent[member]]
-            member = parent[member]
-        return member
-
-    owner: dict[int, str] = {}
-    for member, content in packed.items():
-        for identity in content.mutable_ids():
-            first = owner.setdefault(identity, member)
-            if first != member:
-                parent[find(member)] = find(first)
-    holder = {id(value): member for member, content in packed.items() for _, _, value in content.memory()}
-    everything = [piece for content in packed.values() for piece in content.memory()]
-    for one, other in overlaps(everything):
-        parent[find(holder[id(other)])] = find(holder[id(one)])
-    groups: dict[str, list[str]] = {}
-    for member in packed:
-        groups.setdefault(find(member), []).append(member)
-    return [_ordered(members) for members in groups.values()]
-
-
-def _ordered(members: list[str]) -> tuple[str, ...]:
-    """Definitions first: unpickling an instance may call the methods of its class."""
-    return tuple(sorted(members, key=lambda m: (not m.startswith("def:"), m)))
-
-
-def _preview(value: Any) -> str:
-    """A line about a value for people; nothing of the user's own code is called."""
-    if isinstance(value, (int, float, complex, bool, str, bytes, type(None))):
-        text = repr(value)
-        return text if len(text) <= 120 else text[:117] + "..."
-    if any(is_notebook_class(kind) for kind in type(value).__mro__):
-        return ""
-    with contextlib.suppress(Exception):  # whatever a class that isn't ours answers with
-        shape = getattr(value, "shape", None)
-        if isinstance(shape, tuple) and shape:
-            columns = getattr(value, "columns", None)
-            names = f": {', '.join(str(c) for c in list(columns)[:8])}" if columns is not None else ""
-            return f"{' x '.join(str(n) for n in shape)}{names}"
-        if isinstance(value, (list, tuple, dict, set, frozenset)):
-            return f"{len(value)} items"
-    return ""

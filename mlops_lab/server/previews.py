@@ -188,7 +188,7 @@ def _run_child(run: RunFolder, home: Home, notebook: str, values: list[_Asked], 
 
 def _python(run: RunFolder) -> str:
     """The interpreter of the kernel that the notebook was run with; ours, if that is gone."""
-    from mlops_lab.targets.local import kernel_python
+    from mlops_lab.targets.kernels import kernel_python
 
     try:
         spec = json.loads(run.notebook.read_bytes()).get("metadata", {}).get("kernelspec", {})

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import queue
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,14 @@ import msgspec
 from mlops_lab import events as ev
 from mlops_lab import stepnb
 from mlops_lab._version import __version__
-from mlops_lab.errors import MlopsLabError, RunError, UsageError, did_you_mean
+from mlops_lab.errors import MlopsLabError, RunError
 from mlops_lab.plan import Plan
 from mlops_lab.results import Result, ResultStore, Version, apply_outputs, stale_input
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options, schedule
 from mlops_lab.targets.attempt import Attempt, Executor
+from mlops_lab.targets.kernels import kernel_python
 from mlops_lab.targets.selection import Selection, select
 from mlops_lab.targets.task import Task, blocked_by, file_conflict, overtaken, waits
 
@@ -49,27 +49,6 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
                 pass
             _Engine(plan, options, selection, home, folder, python, listeners).run()
     return folder
-
-
-def kernel_python(name: str) -> str:
-    """The interpreter of the notebook's kernel. Raises `UsageError` when it isn't installed or isn't Python."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-
-    manager = KernelSpecManager()
-    try:
-        spec = manager.get_kernel_spec(name)
-    except NoSuchKernel:
-        known = sorted(manager.find_kernel_specs())
-        raise UsageError(
-            f"The notebook's kernel {name!r} is not installed here{did_you_mean(name, known)}. Installed: "
-            f"{', '.join(known) or 'none'}. Install it (python -m ipykernel install --user --name {name}), or choose "
-            f"another kernel in the notebook."
-        ) from None
-    if spec.language.lower() != "python":
-        raise UsageError(f"The notebook's kernel {name!r} runs {spec.language}; only Python notebooks can be pipelines.")
-    first = spec.argv[0]
-    # jupyter_client runs a bare `python` with the interpreter that it runs in.
-    return sys.executable if re.fullmatch(r"python[\d.]*", first) else first
 
 
 class _Engine:

@@ -27,7 +27,7 @@ from mlops_lab.results import Version, apply_outputs
 from mlops_lab.runs import HOME, Home
 from mlops_lab.scopes import module_names
 from mlops_lab.targets import Options, target
-from mlops_lab.targets.local import kernel_python
+from mlops_lab.targets.kernels import kernel_python
 from mlops_lab.verify.copies import Original
 from mlops_lab.verify.shown import plain, shown, text, without_durations
 from mlops_lab.verify.straight import End, StraightRun, differences, run_straight

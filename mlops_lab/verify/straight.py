@@ -20,7 +20,7 @@ from mlops_lab.errors import RunError
 from mlops_lab.results import Version
 from mlops_lab.runtime.client import OwnSockets
 from mlops_lab.syntax import is_ours
-from mlops_lab.targets.local import kernel_python
+from mlops_lab.targets.kernels import kernel_python
 
 _RUNTIME = Path(__file__).parent.parent / "runtime"
 # Objects of many sizes, of which every third is held where no variable of the notebook sees it: what comes fills the gaps.

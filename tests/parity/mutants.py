@@ -134,7 +134,7 @@ def _without_files(apply_outputs: Callable[..., None]) -> Callable[..., None]:
 
 @rule("names that share an object travel together", "core")
 def _no_bundles(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(kit, "_partition", lambda packed: [(member,) for member in packed])
+    patch.setattr(kit, "partition", lambda packed: [(member,) for member in packed])
 
 
 @rule("arrays that share memory do so again", "core", "arrays", "arrays")
