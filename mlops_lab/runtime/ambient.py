@@ -168,7 +168,7 @@ _passed_on: set[_Filter] = set()  # left by earlier steps
 _imported_filters: set[_Filter] = set()  # what a package sets when it is imported is set wherever it is imported
 
 
-def watch(folder: str) -> None:
+def watch(folder: str, propagation: bool = True) -> None:
     """Take what is set now as given, and tell what the notebook sets from now on from what imports of packages set."""
     global _folder
     _folder = os.path.realpath(folder) + os.sep
@@ -184,7 +184,7 @@ def watch(folder: str) -> None:
                 _imported_filters.add(_filter_row(item))
 
         warnings._add_filter = _add_filter  # type: ignore[attr-defined]
-    logs.watch(_importing)
+    logs.watch(_importing, propagation)
 
 
 def _importing() -> bool:

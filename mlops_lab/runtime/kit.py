@@ -92,7 +92,7 @@ class Kit:
         """Load the inputs, remember what they look like, and write down which versions they have."""
         started = time.perf_counter()
         ambient.step = self.order["step"]
-        ambient.watch(self.order["folder"])
+        ambient.watch(self.order["folder"], any("propagate" in source for _, source in self.order["sources"]))
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
         applied = self.restore()

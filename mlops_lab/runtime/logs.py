@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-Row = tuple[int, bool, bool, list[Any]]  # level, propagate, whether there are filters, handlers
+Row = tuple[int, bool, bool, list[Any]]  # level, propagate, whether there are filters of the notebook's, handlers
 _PLAIN: Row = (0, True, False, [])
 _STYLES: dict[Any, str] = {style: mark for mark, (style, _) in logging._STYLES.items()}
 
-_given: set[str] = set()  # loggers that were set up before the step's inputs and cells
+_given: dict[str, Row] = {}  # what was set up before the step's inputs and cells
 _imported: dict[str, Row] = {}  # what a package sets up when it is imported is set up wherever it is imported
+_propagation = True
 _foreign: set[int] = set()  # ids of handlers that nobody here can describe, and the notebook did not add
 
 
@@ -35,11 +36,17 @@ class LostHandler(logging.Handler):
         )
 
 
-def watch(importing: Callable[[], bool]) -> None:
-    """Take what is set up now as given; `importing` tells whether its caller's caller is the import of a package."""
+def watch(importing: Callable[[], bool], propagation: bool) -> None:
+    """Take what is set up now as given; `importing` tells whether its caller's caller is the import of a package.
+
+    `propagation`: whether the notebook's code may set that of loggers. Setting it can't be noticed when it is done, so that
+    otherwise it counts as the doing of the package that has set up the logger.
+    """
+    global _propagation
+    _propagation = propagation
     _imported.clear()
     _given.clear()
-    _given.update(name for name, row in _rows().items() if row != _PLAIN)
+    _given.update((name, row) for name, row in _rows().items() if row != _PLAIN)
     _foreign.clear()
     _foreign.update(id(h) for logger in _loggers().values() for h in logger.handlers if _handler_row(h)[0] == "?")
     for name in ("setLevel", "addHandler"):
@@ -62,8 +69,18 @@ def _noting(original: Any, importing: Callable[[], bool]) -> Any:
 
 def get() -> tuple[list[tuple[str, Row]], int, bool]:
     """The loggers that the notebook set up, what `logging.disable` disabled, and whether warnings are captured."""
-    noted = {n: row for n, row in _rows().items() if n in _given or row != _imported.get(n, _PLAIN)}
+    noted = {}
+    for name, row in _rows().items():
+        by_import = _compared(row) == _compared(_imported.get(name, _PLAIN))
+        if name in _given:
+            noted[name] = _given[name] if by_import and name in _imported else row
+        elif not by_import:
+            noted[name] = row
     return sorted(noted.items()), logging.root.manager.disable, _captures_warnings()
+
+
+def _compared(row: Row) -> tuple[Any, ...]:
+    return row if _propagation else (row[0], *row[2:])
 
 
 def put(wanted: tuple[list[tuple[str, Row]], int, bool], refused: type[Exception]) -> None:
@@ -76,13 +93,13 @@ def put(wanted: tuple[list[tuple[str, Row]], int, bool], refused: type[Exception
         if logger.level != level:
             logger.setLevel(level)
         logger.propagate = propagate
-        known = [h for h in logger.handlers if id(h) not in _foreign]
+        known = [h for h in logger.handlers if id(h) not in _foreign and not _is_packages(h)]
         if [_handler_row(h) for h in known] != handlers:
             for handler in known:
                 logger.removeHandler(handler)
             for handler_row in handlers:
                 logger.addHandler(_make_handler(handler_row, refused))
-        if filtered and not logger.filters:
+        if filtered and not any(map(_is_own, logger.filters)):
             logger.addFilter(LostHandler(("?", "a filter"), refused).emit)  # type: ignore[arg-type]
     logging.disable(disabled)
     if captures != _captures_warnings():
@@ -103,8 +120,21 @@ def _rows() -> dict[str, Row]:
 
 
 def _row(logger: logging.Logger) -> Row:
-    handlers = [_handler_row(h) for h in logger.handlers if id(h) not in _foreign]
-    return logger.level, logger.propagate, bool(logger.filters), handlers
+    handlers = [_handler_row(h) for h in logger.handlers if id(h) not in _foreign and not _is_packages(h)]
+    return int(logger.level), bool(logger.propagate), any(map(_is_own, logger.filters)), handlers
+
+
+def _is_packages(handler: logging.Handler) -> bool:
+    """True for a handler that writes to a stream of a package's own, as MLflow sets up again and again."""
+    stream = getattr(handler, "stream", None)
+    home = type(stream).__module__.partition(".")[0]
+    return type(handler) is logging.StreamHandler and home not in {"__main__", "io", "_io", "ipykernel", "builtins", "tempfile"}
+
+
+def _is_own(what: Any) -> bool:
+    """True for a filter of the notebook's code, or of a class of `logging`'s own; packages put theirs on any logger."""
+    home = getattr(what, "__module__", None) or type(what).__module__
+    return home in {"__main__", "logging", __name__}
 
 
 def _handler_row(handler: logging.Handler) -> tuple[Any, ...]:

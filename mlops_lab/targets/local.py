@@ -67,7 +67,7 @@ class _Engine:
         self.machine = schedule.machine()
         self.workers = options.workers or max(int(self.machine.cpu), 1)
         for task in self.tasks:
-            task.wanted = schedule.request(task.planned.step.settings, self.machine)
+            task.wanted = schedule.request(task.planned.step.settings, self.machine, self.workers)
         self.path = schedule.critical_path(plan, self.results.seconds(self.notebook.path.stem))
         self.done: queue.Queue[tuple[Task, Attempt, Result]] = queue.Queue()
         self.fatal: BaseException | None = None

@@ -49,9 +49,12 @@ def _words(path: Path) -> list[str]:
         return []
 
 
-def request(settings: StepSettings, of: Resources) -> Resources:
-    """What a step asks for, at the most what there is: one that asks for more runs alone. By default one core."""
-    cpu = quantity(settings.cpu) if settings.cpu is not None else 1.0
+def request(settings: StepSettings, of: Resources, workers: int) -> Resources:
+    """What a step asks for, at the most what there is: one that asks for more runs alone.
+
+    By default one core, or less where more `workers` than cores are asked for.
+    """
+    cpu = quantity(settings.cpu) if settings.cpu is not None else min(1.0, of.cpu / workers)
     memory = quantity(settings.memory) if settings.memory is not None else 0.0
     return Resources(min(cpu, of.cpu), min(memory, of.memory))
 
@@ -60,7 +63,7 @@ def fits(wanted: Resources, running: Iterable[Resources], of: Resources) -> bool
     """True if there is room for one more step. One always runs, however little there is."""
     taken = list(running)
     return not taken or (
-        wanted.cpu + sum(r.cpu for r in taken) <= of.cpu and wanted.memory + sum(r.memory for r in taken) <= of.memory
+        wanted.cpu + sum(r.cpu for r in taken) <= of.cpu + 1e-9 and wanted.memory + sum(r.memory for r in taken) <= of.memory
     )
 
 

@@ -122,7 +122,7 @@ def _no_file_versions(patch: pytest.MonkeyPatch) -> None:
     """Neither edges nor stale inputs nor refusals come from files."""
     patch.setattr(plan_module.Paths, "overlapping", lambda self, path, sure=True: iter(()))
     patch.setattr(local, "apply_outputs", _without_files(results.apply_outputs))
-    patch.setattr(local._Engine, "_refuse_file_conflict", lambda self, task, attempt, result: None)
+    patch.setattr(local, "file_conflict", lambda task, attempt, result, tasks: None)
 
 
 def _without_files(apply_outputs: Callable[..., None]) -> Callable[..., None]:

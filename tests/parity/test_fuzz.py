@@ -369,13 +369,6 @@ REGRESSIONS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
 ]
 
-# Known differences; a row leaves this table when it is fixed.
-OPEN = {
-    "a deletion of what setup binds": "the next step's setup binds it again",
-    "a column in a variable": "it comes back on the frame's array without pandas' knowledge",
-    "a frame whose column is a variable": "it comes back on the frame's array without pandas' knowledge",
-}
-
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
@@ -385,10 +378,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     ("expectation", "cells"),
-    [
-        pytest.param(*r[1:], id=r[0], marks=[pytest.mark.xfail(reason=OPEN[r[0]], strict=True)] if r[0] in OPEN else [])
-        for r in REGRESSIONS
-    ],
+    [pytest.param(*r[1:], id=r[0]) for r in REGRESSIONS],
 )
 def test_what_once_differed_does_not(expectation: str, cells: list[tuple[str, str]], folder: Path) -> None:
     for seed in range(6):
