@@ -1,8 +1,10 @@
 /**
- * Changes of an open notebook that go through its shared model, so that collaborators and the file get them. Each gives back
- * the changes that undo it: JupyterLab's own undo knows no metadata, so `History` keeps ours.
+ * Changes of an open notebook that go through its shared model, so that collaborators and the file get them. Each is one item
+ * of the notebook's own undo, and gives back the changes that undo it when others have been made since; `History` keeps both.
  */
+import type { YNotebook } from '@jupyter/ydoc';
 import type { INotebookModel } from '@jupyterlab/notebook';
+import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { withStepRenamed } from './tags';
@@ -116,45 +118,111 @@ export function renameStep(model: INotebookModel, from: string, to: string): Cha
   return changes;
 }
 
-/** The changes made to one notebook by us, so that the last one can be undone. */
-export class History {
-  constructor(private readonly _model: INotebookModel) {}
+type UndoManager = YNotebook['undoManager'];
+type UndoItem = UndoManager['undoStack'][number];
+
+/** A change under its title: what undoes it, and the item of the notebook's own undo that it is. */
+export interface IEntry {
+  readonly title: string;
+  readonly changes: readonly Change[];
+  item?: UndoItem;
+}
+
+/**
+ * The changes made to one notebook by us, so that they can be undone: by our own command, and by JupyterLab's undo in command
+ * mode, which keeps the cells with their metadata. Neither undoes what the other has undone.
+ */
+export class History implements IDisposable {
+  constructor(private readonly _model: INotebookModel) {
+    const shared = _model.sharedModel as unknown as YNotebook;
+    this._manager = shared.undoManager;
+    // Our settings stand in the notebook's metadata: with them in its scope one undo takes back all of a change.
+    this._manager.addToScope(shared.ymeta);
+    this._manager.on('stack-item-popped', this._onPopped);
+  }
 
   /** Emitted when something was done or undone. */
   get changed(): ISignal<this, void> {
     return this._changed;
   }
 
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
   get canUndo(): boolean {
-    return this._undo.length > 0;
+    return this._done.length > 0;
   }
 
   /** The title of the change that `undo` would undo. */
   get last(): string {
-    return this._undo[this._undo.length - 1]?.title ?? '';
+    return top(this._done)?.title ?? '';
+  }
+
+  dispose(): void {
+    this._isDisposed = true;
+    this._manager.off('stack-item-popped', this._onPopped);
+    Signal.clearData(this);
   }
 
   /** Makes changes under a title for people. */
-  do(title: string, changes: readonly Change[]): void {
+  do(title: string, changes: readonly Change[]): IEntry | null {
     if (changes.length === 0) {
-      return;
+      return null;
     }
-    this._undo.push({ title, changes: applyChanges(this._model, changes) });
-    this._undo.splice(0, this._undo.length - 100);
+    const before = top(this._manager.undoStack);
+    // Without a pause on both sides it would be one item with what was done just before and after it.
+    this._manager.stopCapturing();
+    const entry: IEntry = { title, changes: applyChanges(this._model, changes) };
+    this._manager.stopCapturing();
+    const item = top(this._manager.undoStack);
+    entry.item = item === before ? undefined : item;
+    this._done.push(entry);
+    this._done.splice(0, this._done.length - 100);
+    this._undone = [];
     this._changed.emit();
+    return entry;
   }
 
-  /** Undoes the last change; its title. */
-  undo(): string {
-    const entry = this._undo.pop();
-    if (!entry) {
+  /** Undoes a change, by default the last; its title. Nothing happens if it was undone already. */
+  undo(entry: IEntry | null | undefined = top(this._done)): string {
+    if (!entry || !this._done.includes(entry)) {
       return '';
     }
-    applyChanges(this._model, entry.changes);
-    this._changed.emit();
+    if (entry.item && entry.item === top(this._manager.undoStack)) {
+      this._model.sharedModel.undo();
+    } else {
+      this._done = this._done.filter(each => each !== entry);
+      this._manager.stopCapturing();
+      applyChanges(this._model, entry.changes);
+      this._manager.stopCapturing();
+      this._changed.emit();
+    }
     return entry.title;
   }
 
-  private _undo: { title: string; changes: Change[] }[] = [];
+  /** The notebook's own undo or redo, whoever asked for it, has taken an item off its stack and put one on the other. */
+  private _onPopped = ({ stackItem, type }: { stackItem: UndoItem; type: 'undo' | 'redo' }): void => {
+    const [from, to, stack] =
+      type === 'undo'
+        ? [this._done, this._undone, this._manager.redoStack]
+        : [this._undone, this._done, this._manager.undoStack];
+    const at = from.findIndex(each => each.item === stackItem);
+    if (at >= 0) {
+      const [entry] = from.splice(at, 1);
+      entry.item = top(stack);
+      to.push(entry);
+      this._changed.emit();
+    }
+  };
+
+  private _manager: UndoManager;
+  private _done: IEntry[] = [];
+  private _undone: IEntry[] = [];
+  private _isDisposed = false;
   private _changed = new Signal<this, void>(this);
+}
+
+function top<T>(stack: readonly T[]): T | undefined {
+  return stack[stack.length - 1];
 }

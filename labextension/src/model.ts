@@ -113,6 +113,7 @@ export class NotebookModel implements IDisposable {
     this._isDisposed = true;
     this._debouncer.dispose();
     this._request?.abort();
+    this.history.dispose();
     this._showRun(null);
     Signal.clearData(this);
   }

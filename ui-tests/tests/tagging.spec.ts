@@ -44,7 +44,7 @@ test('cells are tagged by mouse and by keyboard, and edges appear', async ({ pag
   await expect(sidebar(page).getByRole('treeitem', { level: 2 })).toHaveText('after load: numbers');
   await expect(page.locator('.jp-Notebook .mlops-Chip').first()).toHaveText('load');
 
-  // Undo takes back one change at a time, though JupyterLab's own undo knows nothing of tags.
+  // Undo takes back one change at a time: by our command, and by JupyterLab's own undo.
   await page.evaluate(() => window.jupyterapp.commands.execute('mlops-lab:undo'));
   expect(await tags(page, 'three')).toEqual([]);
 });

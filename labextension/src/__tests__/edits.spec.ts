@@ -39,6 +39,47 @@ test('a fix of several edits is one change, and one undo takes it back to the le
   expect(history.canUndo).toBe(false);
 });
 
+test("the notebook's own undo and redo take a change back and make it again, and the history knows", () => {
+  const model = notebook();
+  const before = state(model);
+  const history = new History(model);
+  history.do('tag', [
+    { kind: 'set_tags', cell: 'b', tags: ['skip'] },
+    { kind: 'set_setting', step: 'two', key: 'cache', value: false }
+  ]);
+  history.do('rename', renameStep(model, 'one', 'first'));
+  const after = state(model);
+  model.sharedModel.undo();
+  expect(history.last).toBe('tag');
+  model.sharedModel.undo();
+  expect(state(model)).toEqual(before);
+  expect(history.canUndo).toBe(false);
+  model.sharedModel.redo();
+  model.sharedModel.redo();
+  expect(state(model)).toEqual(after);
+  expect(history.last).toBe('rename');
+  history.undo();
+  history.undo();
+  expect(state(model)).toEqual(before);
+});
+
+test('a change is undone alone, whatever was done to the notebook since, and not twice', () => {
+  const model = notebook();
+  const history = new History(model);
+  const entry = history.do('tag', [{ kind: 'set_tags', cell: 'b', tags: ['skip'] }]);
+  model.sharedModel.insertCell(0, { cell_type: 'code', id: 'new', source: 'w = 0', metadata: {} });
+  history.undo(entry);
+  expect(state(model).tags).toEqual([[], ['step:one', 'mine'], ['step:two', 'after:one']]);
+  expect(history.undo(entry)).toBe('');
+  // The undoing can be undone by the notebook, as anything can.
+  model.sharedModel.undo();
+  expect(state(model).tags[2]).toEqual(['skip']);
+  model.sharedModel.redo();
+  model.sharedModel.undo();
+  model.sharedModel.undo();
+  expect(model.sharedModel.cells).toHaveLength(2);
+});
+
 test('a step is renamed in its tags, in what waits for it, and in its settings', () => {
   const model = notebook();
   applyChanges(model, renameStep(model, 'one', 'load'));

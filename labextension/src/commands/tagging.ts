@@ -178,18 +178,15 @@ export function addTaggingCommands(services: IServices): void {
     args: { index: { type: 'number', description: 'Which diagnostic, as the analysis lists them' } },
     enabled: (model, args) => fixable(model, args.index as number | undefined) !== undefined,
     execute: ({ index }: { index?: number }) => {
-      const fix = fixable(current(), index)!.fix!;
-      current().history.do(fix.title, fix.edits);
-      const id = Notification.success(fix.title, {
+      const model = current();
+      const fix = fixable(model, index)!.fix!;
+      const done = model.history.do(fix.title, fix.edits);
+      Notification.success(fix.title, {
         autoClose: 6_000,
-        actions: [{ label: trans.__('Undo'), callback: () => undo(id) }]
+        actions: [{ label: trans.__('Undo'), callback: () => void model.history.undo(done) }]
       });
     }
   });
-  const undo = (id: string) => {
-    current().history.undo();
-    Notification.dismiss(id);
-  };
 
   add(services, CMD.undo, {
     label: trans.__('Undo the Last Change of Tags or Settings'),
