@@ -17,6 +17,7 @@ import msgspec
 
 from mlops_lab import step_magic
 from mlops_lab.errors import NotebookError, did_you_mean
+from mlops_lab.imports import defer_grammar
 from mlops_lab.roles import Role, TagRule, parse_tag
 from mlops_lab.syntax import SyntaxIssue, is_ours, parse
 
@@ -148,6 +149,7 @@ def read(path: str | Path) -> Notebook:
 
     Raises `NotebookError` when the file is missing, is no notebook, is damaged, or isn't for a Python kernel.
     """
+    defer_grammar()
     import nbformat
 
     path = Path(path)
