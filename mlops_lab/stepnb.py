@@ -40,12 +40,10 @@ def assignment(parameter: Parameter) -> str:
 
 def build(pipeline: Pipeline, planned: StepPlan) -> Any:
     """The notebook of one step (an nbformat 4.5 node); parameters given for the run are left to Papermill to inject."""
-    from nbformat.v4 import new_code_cell, new_notebook
+    from nbformat.v4 import new_notebook
 
     def ours(source: str, tag: str) -> Any:
-        cell = new_code_cell(source, metadata={"tags": [tag]})
-        cell["id"] = f"{tag}-{len(cells)}"
-        return cell
+        return _code_cell(source, {"tags": [tag]}, f"{tag}-{len(cells)}")
 
     cells: list[Any] = []
     setup = {cell.number: cell for cell in setup_before(pipeline.notebook.cells, planned.step.first)}
@@ -90,14 +88,17 @@ _PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def _own_cell(cell: Cell, injects: bool) -> Any:
-    from nbformat.v4 import new_code_cell
-
     keep = [tag for tag in cell.tags if tag in {"raises-exception", "skip-execution"}]
-    made = new_code_cell(
-        cell.source, metadata={"tags": keep + (["parameters"] if injects else []), "mlops_lab": {"cell": cell.number}}
-    )
-    made["id"] = cell.id
-    return made
+    tags = keep + (["parameters"] if injects else [])
+    return _code_cell(cell.source, {"tags": tags, "mlops_lab": {"cell": cell.number}}, cell.id)
+
+
+def _code_cell(source: str, metadata: dict[str, Any], identifier: str) -> Any:
+    """As nbformat's `new_code_cell`, which also validates each cell: most of what making a step's notebook took."""
+    from nbformat import from_dict
+
+    return from_dict({"cell_type": "code", "execution_count": None, "id": identifier, "metadata": metadata, "outputs": [],
+                      "source": source})  # fmt: skip
 
 
 def injected(pipeline: Pipeline, planned: StepPlan, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from mlops_lab.prelude import setup_before
 from mlops_lab.quantities import quantity
 from mlops_lab.results import Recipe, Result, Version
 from mlops_lab.runs import Home, RunFolder
+from mlops_lab.scopes import once
 from mlops_lab.targets import Options
 
 if TYPE_CHECKING:
@@ -349,19 +350,23 @@ def _cut(output: dict[str, Any]) -> dict[str, Any]:
 
 def dotted(trees: Iterable[ast.AST]) -> list[list[str]]:
     """The chains of names in some code, such as `matplotlib.pyplot.show`: some of their parts may be modules."""
-    found = set()
-    inner = set()
-    for tree in trees:
-        for node in ast.walk(tree):
-            chain: list[str] = []
-            part = node
-            while isinstance(part, ast.Attribute):
-                chain.append(part.attr)
-                inner.add(id(part.value))
-                part = part.value
-            if chain and isinstance(part, ast.Name) and id(node) not in inner:
-                found.add((part.id, *reversed(chain)))
-    return sorted(map(list, found))
+    return sorted(map(list, set[tuple[str, ...]]().union(*map(_chains, trees))))
+
+
+@once
+def _chains(tree: ast.AST) -> frozenset[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    inner: set[int] = set()
+    for node in ast.walk(tree):
+        chain: list[str] = []
+        part = node
+        while isinstance(part, ast.Attribute):
+            chain.append(part.attr)
+            inner.add(id(part.value))
+            part = part.value
+        if chain and isinstance(part, ast.Name) and id(node) not in inner:
+            found.add((part.id, *reversed(chain)))
+    return frozenset(found)
 
 
 def _names(cell: Any) -> set[str]:

@@ -70,10 +70,16 @@ def check_size(text: str, spec: dict[str, Any]) -> None:
 class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as they stand, also where lines end with spaces, which YAML allows and PyYAML avoids."""
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._analyses: dict[str, Any] = {}  # the same keys and names stand in every step
+
     def analyze_scalar(self, scalar: str) -> Any:
-        analysis = super().analyze_scalar(scalar)
-        if "\n" in scalar and scalar.strip() and not _NOT_PLAIN.search(scalar) and scalar[0] not in " \n":
-            analysis.allow_block = True
+        analysis = self._analyses.get(scalar)
+        if analysis is None:
+            analysis = self._analyses[scalar] = super().analyze_scalar(scalar)
+            if "\n" in scalar and scalar.strip() and not _NOT_PLAIN.search(scalar) and scalar[0] not in " \n":
+                analysis.allow_block = True
         return analysis
 
     def represent_text(self, value: str) -> Any:
