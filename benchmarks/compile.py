@@ -3,10 +3,10 @@
     python benchmarks/compile.py [--sizes N ...] [--run STEPS] [--kale PYTHON]
 
 The notebooks are written here: a chain of steps, two cells each, with tags that Kale reads too. Compiling is timed in processor
-seconds, from the notebook's file to the YAML, without imports, and with them from the start of the process (`in all`); bytes are
-those of the YAML. `--run` runs a pipeline of so many
-steps by `kfp.local` (SubprocessRunner, no virtual environment, nothing installed by the steps) and gives wall seconds a step.
-`--kale` names a Python that has kubeflow-kale: it then does the same with the same notebooks, with its own compiler.
+seconds, from the notebook's file to the YAML, without imports, and with them from the start of the process ("in all"); bytes
+are those of the YAML. `--run` runs a pipeline of so many steps by `kfp.local` (SubprocessRunner, no virtual environment, nothing
+installed by the steps) and gives wall seconds a step. `--kale` names a Python that has kubeflow-kale: it then does the same with
+the same notebooks, with its own compiler.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def main() -> None:
             nbformat.write(chain(steps), folder / "chain.ipynb")
             for name, (python, code) in tools.items():
                 got = ask(python, code, folder / "chain.ipynb", folder / "out.yaml", folder=folder)
-                print(f"{steps:4} steps  {name:9}  compile {got['seconds']:6.2f} s, in all {got['all']:6.2f} s   {got['bytes']:9} bytes, "
-                      f"{got['bytes'] / steps:7.0f} a step")  # fmt: skip
+                print(f"{steps:4} steps  {name:9}  compile {got['seconds']:6.2f} s, in all {got['all']:6.2f} s   "
+                      f"{got['bytes']:9} bytes, {got['bytes'] / steps:7.0f} a step")  # fmt: skip
         nbformat.write(chain(options.run), folder / "chain.ipynb")
         for name, (python, code) in tools.items() if options.run else ():
             ask(python, code, folder / "chain.ipynb", folder / "out.yaml", folder=folder)
