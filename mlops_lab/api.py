@@ -8,6 +8,7 @@ run.steps["train"].outputs["model"]
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,11 +139,21 @@ class Pipeline:
 
 
 class Run:
-    """A run, finished or not: a view of its folder."""
+    """A run, finished or not: a view of its folder. Of one that has not begun yet, all answers wait until it has."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder | Future[RunFolder]) -> None:
+        self._folder = folder
         self._shown = False  # by the magic that made it: as the value of its cell it would be shown twice
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where it is kept. Raises why it could not begin, if it couldn't."""
+        return self._folder.result() if isinstance(self._folder, Future) else self._folder
+
+    @property
+    def has_begun(self) -> bool:
+        """False while its process gets ready; true also once it is known that it can't begin."""
+        return not isinstance(self._folder, Future) or self._folder.done()
 
     @property
     def id(self) -> str:
@@ -239,7 +250,7 @@ class Run:
         return {name: path for name, path in paths.items() if path.exists()}
 
     def __repr__(self) -> str:
-        return f"<Run {self.id}: {self.status}>"
+        return f"<Run {self.id}: {self.status}>" if self.has_begun else "<Run: starting>"
 
 
 class RunStep:

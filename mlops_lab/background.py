@@ -1,6 +1,7 @@
 """Runs as processes of their own: who starts one (the Jupyter server, a notebook's kernel) may go away, and the run goes on.
 
-`start` and `resume` begin a run and return its folder once its log has begun; from then on its log is all there is to know.
+`start` and `resume` begin a run and return its folder once its log has begun, `begin` returns a future of it at once; from
+then on the run's log is all there is to know.
 The process that runs it is this module's `main`: it is told on its standard input what to run, says on its standard output
 what became of that, in one line of JSON, and writes anything else into `process.log` in the run's folder. How it ended
 stands in `exit.json` there; where that is missing, the process was killed while nobody watched.
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -39,18 +41,29 @@ def start(notebook: Path, *, executed: Path | None = None, learn: bool = False, 
     `learn` finds into the notebook. Raises `UsageError` for a parameter's value that JSON doesn't have, and what `load` and
     `Pipeline.run` raise before a run begins.
     """
-    then = {"executed": str(executed.absolute()) if executed else "", "learn": learn}
-    order = {"notebook": str(notebook.absolute()), "options": options, "then": then, "environment": dict(environment or {})}
-    try:
-        json.dumps(order)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"A parameter's value can't be handed to the process of the run: {error}.") from None
-    return _start(order, notebook.absolute().parent, timeout)
+    order = _order(notebook, executed, learn, environment, options)
+    return _begun(*_spawn(order, notebook.absolute().parent), timeout)
+
+
+def begin(notebook: Path, *, executed: Path | None = None, learn: bool = False, timeout: float = START_SECONDS,
+          **options: Any) -> Future[RunFolder]:  # fmt: skip
+    """As `start`, but without waiting for the run to begin: its folder, or why there is none, comes by the future."""
+    process, chatter = _spawn(_order(notebook, executed, learn, None, options), notebook.absolute().parent)
+    future: Future[RunFolder] = Future()
+
+    def wait() -> None:
+        try:
+            future.set_result(_begun(process, chatter, timeout))
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True, name=f"begin of a run of {notebook.name}").start()
+    return future
 
 
 def resume(run: RunFolder, *, timeout: float = START_SECONDS) -> RunFolder:
     """Go on with a run that did not get to its end, in a new one. Raises `UsageError` where that can't be."""
-    return _start({"resume": str(run.path.absolute())}, run.path, timeout)
+    return _begun(*_spawn({"resume": str(run.path.absolute())}, run.path), timeout)
 
 
 def exit_report(run: RunFolder) -> dict[str, Any] | None:
@@ -62,23 +75,42 @@ def exit_report(run: RunFolder) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _start(order: Mapping[str, Any], folder: Path, timeout: float) -> RunFolder:
-    with tempfile.TemporaryFile() as chatter:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mlops_lab.background"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=chatter,
-            cwd=folder if folder.is_dir() else None,
-            start_new_session=True,  # neither Ctrl-C in the server's terminal nor the server's end reaches it
-        )
-        assert process.stdin is not None and process.stdout is not None
-        timer = threading.Timer(timeout, process.kill)
-        timer.start()
+def _order(notebook: Path, executed: Path | None, learn: bool, environment: Mapping[str, str] | None,
+           options: Mapping[str, Any]) -> dict[str, Any]:  # fmt: skip
+    then = {"executed": str(executed.absolute()) if executed else "", "learn": learn}
+    order = {"notebook": str(notebook.absolute()), "options": options, "then": then, "environment": dict(environment or {})}
+    try:
+        json.dumps(order)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"A parameter's value can't be handed to the process of the run: {error}.") from None
+    return order
+
+
+def _spawn(order: Mapping[str, Any], folder: Path) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """The process of a run, which knows its order, and the file that holds what it says before the run begins."""
+    chatter = tempfile.TemporaryFile()  # noqa: SIM115 - `_begun` closes it
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "mlops_lab.background"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=chatter,
+        cwd=folder if folder.is_dir() else None,
+        start_new_session=True,  # neither Ctrl-C in the server's terminal nor the server's end reaches it
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(order).encode())
+        process.stdin.close()
+    return process, chatter
+
+
+def _begun(process: subprocess.Popen[bytes], chatter: IO[bytes], timeout: float) -> RunFolder:
+    """Wait until the run has begun, or raise what hinders it."""
+    assert process.stdout is not None
+    timer = threading.Timer(timeout, process.kill)
+    timer.start()
+    with chatter:
         try:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(order).encode())
-                process.stdin.close()
             line = process.stdout.readline()
             process.stdout.close()
         finally:

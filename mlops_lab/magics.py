@@ -23,6 +23,7 @@ from mlops_lab.session import Session
 from mlops_lab.step_magic import in_place, parse
 
 _MARKUP = re.compile(r"\[/?\w*\]")
+_ON_RUNS = {"run", "runs", "resume", "cancel", "compare", "logs", "pull", "verify", "gc"}
 _HELP = re.compile(r"^(\s*)%mlops\b(.*?)\?+\s*$")
 
 
@@ -120,6 +121,8 @@ class Magics:
                 f"%mlops has no command {name!r}{did_you_mean(name, self.commands)}. It has: {', '.join(self.commands)}."
             )
         command = self.command(name)
+        if name in _ON_RUNS:
+            self.session.settle()
         try:
             with command.make_context(f"%mlops {name}", arguments) as context:
                 return command.invoke(context)

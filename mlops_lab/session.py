@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_lab.errors import UsageError
+from mlops_lab.errors import MlopsLabError, UsageError
 from mlops_lab.notebook import read
 from mlops_lab.step_magic import in_place
 from mlops_lab.syntax import is_ours
@@ -29,6 +29,7 @@ class Session:
 
     shell: Any
     given: Path | None = None  # the notebook named last, for kernels that don't know theirs
+    latest: Any = None  # the run started last, which may not have begun yet
     executed: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def notebook(self) -> Path:
@@ -52,6 +53,12 @@ class Session:
         except UsageError:
             return False
         return True
+
+    def settle(self) -> None:
+        """Wait until the run that was started last has begun, or could not: commands on `last` mean it."""
+        if self.latest is not None and not self.latest.has_begun:
+            with contextlib.suppress(MlopsLabError):  # its widget tells it
+                _ = self.latest.folder
 
     def note(self, info: Any) -> None:
         """Remember a cell that is about to be executed (IPython's event `pre_run_cell`)."""

@@ -5,7 +5,8 @@ Each function takes the magics, and the arguments of the command of the same nam
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,24 +18,34 @@ from mlops_lab.widget import in_kernel
 if TYPE_CHECKING:
     from mlops_lab.api import Run
     from mlops_lab.magics import Magics
+    from mlops_lab.plan import Plan
 
 
 def run(magics: Magics, **arguments: Any) -> Run:
-    """Start the run, show it, and give it back at once."""
-    from mlops_lab.api import Run
-    from mlops_lab.background import start
-    from mlops_lab.cli.running import request
-    from mlops_lab.targets import Options
+    """Show the run as starting, start it, and give it back without waiting until it has begun."""
+    with _announced(arguments["notebook"]) as shown:
+        from mlops_lab.api import Run
+        from mlops_lab.background import begin, start
+        from mlops_lab.checks import require_sound
+        from mlops_lab.cli.running import request
+        from mlops_lab.targets import Options, local
 
-    path = Path(arguments["notebook"])
-    magics.session.given = path
-    if path.exists() and (warning := magics.session.unsaved(path)):
-        _warn(warning)
-    _, options = request(**arguments)
-    order = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "resume"}
-    order |= {"parameters": dict(options.parameters), "on": arguments["on"]}
-    folder = start(path, executed=arguments["executed"], learn=arguments["learn"], **order)
-    return _show(Run(folder))
+        path = Path(arguments["notebook"])
+        magics.session.given = path
+        if path.exists() and (warning := magics.session.unsaved(path)):
+            _warn(warning)
+        pipeline, options = request(**arguments)
+        order = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "resume"}
+        order |= {"parameters": dict(options.parameters), "on": arguments["on"]}
+        then = {"executed": arguments["executed"], "learn": arguments["learn"]}
+        if arguments["on"] == "local":
+            require_sound(pipeline.plan)
+            local.refuse(pipeline.plan, options)
+            run = Run(begin(path, **then, **order))
+        else:  # whether it can begin is known once the other side was asked
+            run = Run(start(path, **then, **order))
+        magics.session.latest = run
+        return _show(run, pipeline.plan, shown)
 
 
 def resume(magics: Magics, run: str, executed: Path | None, folder: Path, as_json: bool) -> Run:
@@ -127,10 +138,28 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _show(run: Run) -> Run:
+@contextlib.contextmanager
+def _announced(notebook: str) -> Iterator[str]:
+    """Say on the page that a run starts, before what takes its time; gives the name of the place, which is empty elsewhere."""
+    if not in_kernel():
+        yield ""
+        return
+    from mlops_lab.widget import announce, take_back
+
+    place = announce(f"The run of {Path(notebook).name} is starting.")
+    try:
+        yield place
+    except BaseException:
+        take_back(place)
+        raise
+
+
+def _show(run: Run, plan: Plan | None = None, place: str = "") -> Run:
     """Show a run: live on a page, followed to its end in a terminal, where Ctrl-C stops the following only."""
     if in_kernel():
-        run._ipython_display_()
+        from mlops_lab.widget.run_widget import show
+
+        show(run, plan, place)
         run._shown = True
         return run
     from rich.console import Console
@@ -142,7 +171,7 @@ def _show(run: Run) -> Run:
         with Progress(console) as progress:
             run.wait(listener=progress)
     except KeyboardInterrupt:
-        console.print(f"Run {run.id} goes on; stop it with: %mlops cancel {run.id}")
+        console.print(f"The run goes on; stop it with: %mlops cancel {run.id if run.has_begun else ''}")
         return run
     print_failures(run.state, console)
     return run

@@ -71,7 +71,8 @@ class Session:
         """The text of an expression's value."""
         status, said, shown = self.run(expression)
         assert status == "ok", said
-        return str(shown[-1]["content"]["data"]["text/plain"])
+        (result,) = (message for message in shown if message["msg_type"] == "execute_result")  # others redraw a run
+        return str(result["content"]["data"]["text/plain"])
 
     def complete(self, line: str) -> list[str]:
         reply = self.client.complete(line, len(line), reply=True, timeout=60)
@@ -105,11 +106,16 @@ def ran(session: Session) -> tuple[str, str, list[dict[str, Any]]]:
     return found
 
 
-def test_run_shows_a_widget_and_html_and_gives_the_run_back_while_it_goes_on(ran, session):
+def test_run_is_shown_as_starting_and_given_back_while_it_goes_on(ran, session):
     _, _, shown = ran
-    kinds = [sorted(message["content"]["data"]) for message in shown]
-    assert kinds == [["text/html", "text/plain"], ["application/vnd.jupyter.widget-view+json", "text/plain"]]
-    assert "train" in shown[0]["content"]["data"]["text/html"]
+    kinds = [(message["msg_type"], *sorted(message["content"]["data"])) for message in shown]
+    assert kinds[:3] == [
+        ("display_data", "text/html", "text/plain"), ("update_display_data", "text/html", "text/plain"),
+        ("display_data", "application/vnd.jupyter.widget-view+json", "text/plain"),
+    ]  # fmt: skip
+    assert "nb.ipynb is starting" in shown[0]["content"]["data"]["text/html"]
+    assert "train" in shown[1]["content"]["data"]["text/html"]
+    assert shown[0]["content"]["transient"] == shown[1]["content"]["transient"]
     assert session.value("run.status") == "'done'"
     assert session.value("(run.steps['load'].status, run.steps['train'].outputs['model'])") == (
         "('done', {'rate': 0.5, 'x': [0, 1, 2]})"
@@ -262,6 +268,23 @@ def test_a_notebook_with_errors_is_not_run_and_the_diagnostics_are_told(tmp_path
             nowhere.close()
     finally:
         made.close()
+
+
+def test_a_cell_that_runs_does_not_wait_until_the_run_has_begun(ran, session):
+    # The process of the run takes seconds; the cell's own work, once everything is imported, is little.
+    assert session.run("again = %mlops run --no-tracking -p many=3")[0] == "ok"
+    assert session.value("(again.has_begun, repr(again))") == "(False, '<Run: starting>')"
+    assert session.value("again.wait().status") == "'done'"  # waits for its begin, too
+    assert session.value("again.has_begun") == "True"
+
+
+def test_a_second_run_of_a_notebook_is_refused_in_the_cell(ran, session):
+    session.run("busy = %mlops run --no-tracking --no-cache -p many=3")
+    # The one that was asked for before is waited for; this notebook is then being run.
+    status, said, shown = session.run("%mlops run --no-tracking")
+    assert (status, "is being run already" in said) == ("error", True)
+    assert shown[-1]["content"]["data"] == {"text/plain": ""}  # the announcement is taken back
+    assert session.value("busy.wait().status") == "'done'"
 
 
 # The tag as text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -112,6 +113,44 @@ def test_prints_reach_the_page_within_300_ms_and_the_widget_ends_with_the_run(no
     assert statistics.median(sorted(seen.values())[:-1]) < 0.3, sorted(seen.values())
     last = page.updates("picture")[-1][1]
     assert [step["status"] for step in last["steps"]] == ["done", "done"]
+
+
+def test_a_run_that_can_not_begin_is_shown_as_failed_with_the_reason(notebook, page):
+    notebook([("step:first", "x = 1")])
+    page.execute(
+        "from pathlib import Path\nfrom mlops_lab.api import Run, load\nfrom mlops_lab.background import begin\n"
+        "from mlops_lab.widget.run_widget import show\nplan = load('nb.ipynb').plan\nshown = show(Run(begin(Path('gone.ipynb'))), plan)"
+    )
+    page.wait_for(lambda: page.updates("picture") and page.status() != "starting")
+    first, last = (page.updates("picture")[at][1] for at in (0, -1))
+    assert (first["status"], [step["status"] for step in first["steps"]]) == ("starting", ["waiting"])
+    assert (last["status"], last["id"]) == ("failed", "")
+    assert "gone.ipynb" in last["message"]
+
+
+SANITIZED = {  # what GitHub leaves of a page's HTML, as far as runs use it
+    "tags": ["a", "b", "div", "p", "img", "table", "thead", "tbody", "tr", "th", "td"],
+    "attributes": {"a": ["href"], "img": ["alt", "src"]},
+    "protocols": ["http", "https"],
+}
+
+
+def test_all_that_is_said_survives_a_viewer_that_leaves_plain_tables_only(tmp_path):
+    import bleach
+
+    folder = log_of(tmp_path, ev.StepStarted(step="a", attempt=1), ev.RunFinished(status="cancelled", seconds=2.0))
+    state = mlops_lab.find_run(folder=tmp_path).state
+    state.steps["a"].metrics = {"auc": 0.91234567}
+    state.tracking = ev.TrackingRun(step="", run_id="r1", uri="https://mlflow.example/base", experiment_id="7")
+    page = html(picture(state, folder.path, {}, False), "<svg></svg>", {"b": ["a"]})
+    left = bleach.clean(page.partition("</style>")[2], strip=True, **SANITIZED)
+    assert not any(word in left for word in ("class=", "style", "data:", "svg"))
+    assert '<img alt="Graph of the steps">' in left
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", left)]
+    assert [row[1] for row in rows if row and row[0].endswith(" b")] == ["a"]  # the edge
+    assert ["a", "auc", "0.912346"] in rows
+    assert 'href="https://mlflow.example/base/#/experiments/7/runs/r1"' in left
+    assert "<b>nb</b>: cancelled in 2.0 s" in left
 
 
 def test_a_flood_of_outputs_is_told_in_few_messages_and_its_end_arrives(notebook, page):
@@ -251,7 +290,7 @@ def test_the_static_drawing_escapes_what_users_wrote(tmp_path):
     state.steps["a"].metrics = {"<b>": float("nan"), "auc": 0.91234567}
     shown = picture(state, folder.path, {"a": 3.0}, False)
     json.dumps(shown, allow_nan=False)
-    page = html(shown, "<svg></svg>")
+    page = html(shown, "<svg></svg>", {"b": ["a"]})
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert "0.912346" in page and "&lt;b&gt;" in page
     assert "cell 3, line 2" in text(shown)

@@ -51,6 +51,16 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     return folder
 
 
+def refuse(plan: Plan, options: Options) -> None:
+    """Raise what keeps a run from beginning here, for those who start it elsewhere and tell their user at once."""
+    select(plan, options)
+    kernel_python(plan.pipeline.notebook.kernel_name)
+    home = Home.of(plan.pipeline.notebook.folder)
+    home.prepare()
+    with home.notebook_lock(plan.pipeline.notebook.path):
+        pass
+
+
 class _Engine:
     EXECUTOR = Executor
 

@@ -28,3 +28,22 @@ def in_kernel() -> bool:
     except ImportError:
         return False
     return getattr(get_ipython(), "kernel", None) is not None
+
+
+def announce(text: str) -> str:
+    """Show a line in the cell's output at once; gives the name of its place, where `run_widget.show` then draws."""
+    import secrets
+    from html import escape
+
+    from IPython.display import display
+
+    place = f"mlops-run-{secrets.token_hex(6)}"
+    display({"text/html": f'<p role="status">{escape(text)}</p>', "text/plain": text}, raw=True, display_id=place)
+    return place
+
+
+def take_back(place: str) -> None:
+    """Empty the place of an announcement."""
+    from IPython.display import update_display
+
+    update_display({"text/plain": ""}, raw=True, display_id=place)

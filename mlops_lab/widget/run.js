@@ -7,6 +7,7 @@
 const MARKS = { waiting: '·', running: '▶', retrying: '↻', done: '✓', cached: '=', skipped: '-' };
 const BUSY = new Set(['running', 'retrying']);
 const RESUMABLE = new Set(['failed', 'rejected', 'cancelled', 'interrupted']);
+const UNDERWAY = new Set(['starting', 'running']);
 const EXTENSION = '@mlops-lab/labextension';
 
 /** An element with properties (`on…` are listeners, others attributes) and children; text is always text, never HTML. */
@@ -103,7 +104,6 @@ class RunView {
     this.drawPicture();
     this.drawOutputs();
     this.drawNotice();
-    this.hideStatic(true);
   }
 
   dispose() {
@@ -193,12 +193,14 @@ class RunView {
   drawPicture() {
     const picture = this.model.get('picture') ?? {};
     this.skew = Date.now() / 1000 - picture.now;
-    const same = this.root.dataset.run === picture.id;
-    if (!same) {
+    const names = picture.steps.map(({ name }) => name).join(' ');
+    if (this.steps.dataset.names !== names) {
       this.rows.clear();
       this.steps.replaceChildren();
+      this.steps.dataset.names = names;
     }
     this.root.dataset.run = picture.id;
+    this.hideStatic(true);
     this.root.dataset.status = picture.status;
     this.title.textContent = picture.pipeline;
     this.drawHead(picture);
@@ -209,13 +211,13 @@ class RunView {
   }
 
   drawHead(picture) {
-    const running = picture.status === 'running';
+    const running = UNDERWAY.has(picture.status);
     const took = running ? this.now - picture.started : picture.seconds;
     const left = running ? remaining(picture.steps, this.now) : null;
     const status = picture.status + (took ? ` ${running ? 'for' : 'in'} ${seconds(took)}` : '');
     this.say(this.status, status + (left ? `, about ${seconds(left)} left` : ''));
     const given = Object.entries(picture.parameters).map(([name, value]) => `${name}=${value}`);
-    this.say(this.about, [`run ${picture.id}`, picture.target === 'local' ? '' : `on ${picture.target}`, ...given].filter(Boolean).join('  '));
+    this.say(this.about, [picture.id && `run ${picture.id}`, picture.target === 'local' ? '' : `on ${picture.target}`, ...given].filter(Boolean).join('  '));
     const told = [...(picture.message ? [{ level: 'error', text: picture.message }] : []), ...picture.messages];
     const text = JSON.stringify(told);
     if (this.messages.dataset.shown !== text) {
@@ -238,8 +240,12 @@ class RunView {
     }
     this.actions.dataset.key = key;
     const made = [];
-    if (picture.status === 'running') {
+    if (UNDERWAY.has(picture.status)) {
       made.push(this.button('Cancel', button => this.ask(button, { type: 'cancel' })));
+    }
+    if (!picture.id) {
+      this.actions.replaceChildren(...made); // there is nothing yet to resume or to open
+      return;
     }
     if (RESUMABLE.has(picture.status)) {
       made.push(this.button('Resume', button => this.ask(button, { type: 'resume' })));
@@ -314,7 +320,8 @@ class RunView {
 
   tick() {
     const picture = this.model.get('picture') ?? {};
-    if (picture.status !== 'running' || document.hidden) {
+    this.hideStatic(true); // it is drawn anew now and then
+    if (!UNDERWAY.has(picture.status) || document.hidden) {
       return;
     }
     this.drawHead(picture);

@@ -46,25 +46,32 @@ class RunWidget(anywidget.AnyWidget):
     shown = traitlets.Dict().tag(sync=True)
     notice = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, plan: Plan | None = None) -> None:
         self._changed = threading.Event()
         self._next: Run | None = None
-        self._begin(run)
-        self._advance()
+        self._outputs: StepOutputs | None = None
+        self._tail: Tail | None = None  # of the run's log, once there is one
+        self._plan: Plan | None = None
+        if plan is None or run.has_begun:
+            self._begin(run)
+            self._advance()
+        else:  # the plan is what there is to show meanwhile
+            self.run, self._plan, self._state, self._active = run, plan, view.starting(plan), True
+            self._expected = Home.of(plan.pipeline.notebook.folder).last_seconds(plan.pipeline.notebook.path)
         super().__init__(picture=self._picture(), graph=self._draw())
         self.on_msg(self._receive)
         self.observe(lambda _: self._changed.set(), "watched")
-        threading.Thread(target=self._follow, daemon=True, name=f"widget of run {run.id}").start()
+        threading.Thread(target=self._follow, daemon=True, name="widget of a run").start()
 
     def _begin(self, run: Run) -> None:
         self.run, self._state, self._tail = run, runstate.RunState(), Tail(run.folder.log)
-        self._outputs: StepOutputs | None = None
+        self._outputs = None
         self._active, self._asked = True, 0.0
         started = run.folder.started
         home = Home(run.folder.path.parent.parent)
         self._expected = home.last_seconds(Path(started.notebook)) if started else {}
         try:
-            self._plan: Plan | None = make_plan(build(read(run.folder.notebook)))
+            self._plan = make_plan(build(read(run.folder.notebook)))
         except MlopsLabError:  # a run whose notebook is gone is still shown, without its graph
             self._plan = None
 
@@ -73,7 +80,7 @@ class RunWidget(anywidget.AnyWidget):
 
     def _advance(self) -> bool:
         changed = False
-        for event in self._tail.news():
+        for event in self._tail.news() if self._tail else ():
             runstate.apply(self._state, event)
             changed = True
         return changed
@@ -83,16 +90,28 @@ class RunWidget(anywidget.AnyWidget):
             self._active, self._asked = self.run.folder.is_active, time.monotonic()
             if not self._active:
                 self._advance()  # what it wrote between our last look and its end
-        return view.picture(self._state, self.run.folder.path, self._expected, self._active)
+        folder = self.run.folder.path if self._tail else None
+        return view.picture(self._state, folder, self._expected, self._active)
 
     def static(self) -> dict[str, str]:
         """The run as it stands, for front ends without widgets and for the saved notebook."""
         statuses = {step["name"]: step["status"] for step in self.picture["steps"]}
-        return {"text/html": static.html(self.picture, self._draw(statuses)), "text/plain": static.text(self.picture)}
+        after: dict[str, list[str]] = {}
+        for edge in self._plan.edges if self._plan else ():
+            after.setdefault(edge.target, []).append(edge.source)
+        drawn = static.html(self.picture, self._draw(statuses), after)
+        return {"text/html": drawn, "text/plain": static.text(self.picture)}
 
     def _follow(self) -> None:
         """Until the run has ended; then only what the page asks for is left to do."""
         ended = False
+        if self._tail is None:
+            try:
+                _ = self.run.folder  # waits
+                self._next = self.run
+            except Exception as error:
+                self._state.status, self._state.message, ended = "failed", str(error), True
+                self.picture = self._picture()
         while True:
             self._changed.clear()
             if self._next:
@@ -113,7 +132,7 @@ class RunWidget(anywidget.AnyWidget):
 
     def _look_at_outputs(self) -> None:
         if self.watched != (self._outputs.step if self._outputs else ""):
-            known = self.watched in self._state.steps
+            known = self._tail is not None and self.watched in self._state.steps
             self._outputs = StepOutputs(self.run.folder.log, self.watched) if known else None
             if not known:
                 self.shown = {}
@@ -168,20 +187,26 @@ class RunWidget(anywidget.AnyWidget):
         self.send({"type": "notebook", "html": done.stdout.decode()})
 
 
-def show(run: Run) -> RunWidget:
-    """Display a run: a static drawing, which is kept up to date, and the live widget that takes its place."""
+def show(run: Run, plan: Plan | None = None, place: str = "") -> RunWidget:
+    """Display a run: a static drawing, which is kept up to date, and the live widget that takes its place.
+
+    `plan` is what to show of a run that has not begun yet, `place` the name of an announcement that the drawing replaces.
+    """
     from IPython.display import display, update_display
 
-    widget = RunWidget(run)
-    identity = f"mlops-run-{widget.model_id}"
-    display(widget.static(), raw=True, display_id=identity)
+    widget = RunWidget(run, plan)
+    identity = place or f"mlops-run-{widget.model_id}"
+    if place:
+        update_display(widget.static(), raw=True, display_id=identity)
+    else:
+        display(widget.static(), raw=True, display_id=identity)
     live = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     display({"application/vnd.jupyter.widget-view+json": live, "text/plain": ""}, raw=True)
     drawn = 0.0
 
     def redraw(_: Any) -> None:
         nonlocal drawn
-        if widget.picture["status"] != "running" or time.monotonic() - drawn > _STATIC_PAUSE:
+        if widget.picture["status"] not in ("running", "starting") or time.monotonic() - drawn > _STATIC_PAUSE:
             drawn = time.monotonic()
             with contextlib.suppress(Exception):  # a front end that is gone must not end the widget's thread
                 update_display(widget.static(), raw=True, display_id=identity)

@@ -1,9 +1,14 @@
-"""A run's picture as HTML without scripts: what a saved notebook, nbconvert and GitHub show of it."""
+"""A run's picture as HTML without scripts: what a saved notebook, nbconvert and GitHub show of it.
+
+Viewers clean what they show, GitHub down to plain tables: no style, no class, no picture that is not a file. So all that is
+said is text in tables, the edges of the graph too; the drawing is an extra.
+"""
 
 from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -21,7 +26,8 @@ _STYLE = """<style>
 
 def text(picture: dict[str, Any]) -> str:
     """The run in plain text, a line for each step."""
-    lines = [f"run {picture['id']} of {picture['notebook']}: {picture['status']}"]
+    run = f"run {picture['id']}" if picture["id"] else "a run"
+    lines = [f"{run} of {picture['notebook']}: {picture['status']}"]
     width = max((len(step["name"]) for step in picture["steps"]), default=0)
     lines += [f" {MARKS.get(s['status'], ' ')} {s['name']:<{width}}  {status(s)}" for s in picture["steps"]]
     return "\n".join(lines)
@@ -43,40 +49,44 @@ def status(step: dict[str, Any]) -> str:
     return said
 
 
-def html(picture: dict[str, Any], graph: str) -> str:
-    """The run as HTML: its status, the graph, a table of steps, its metrics. `graph` is an SVG."""
+def html(picture: dict[str, Any], graph: str, after: Mapping[str, Sequence[str]]) -> str:
+    """The run as HTML: its status, the graph, a table of steps, its metrics.
+
+    `graph` is an SVG, `after` the steps that each step follows.
+    """
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(picture["started"]))
     seconds = f" in {picture['seconds']:.1f} s" if picture["seconds"] else ""
+    run = f"run {escape(picture['id'])}, started {started}" if picture["id"] else f"asked for at {started}"
     told = f"<p>{escape(picture['message'])}</p>" if picture["message"] else ""
     # An <img>: front ends that clean HTML drop an inline <svg>, and its style can't reach the page.
     drawn = base64.b64encode(graph.encode()).decode()
     image = f'<img alt="Graph of the steps" src="data:image/svg+xml;base64,{drawn}"/>' if graph else ""
     return (
         f'{_STYLE}<div class="mlops-run-static" data-run="{escape(picture["id"])}">'
-        f"<p><b>{escape(picture['pipeline'])}</b>: {escape(picture['status'])}{seconds} "
-        f"(run {escape(picture['id'])}, started {started})</p>{told}{image}"
-        f"<table><thead><tr><th>step</th><th>status</th><th>left</th></tr></thead><tbody>{_rows(picture)}</tbody></table>"
+        f"<p><b>{escape(picture['pipeline'])}</b>: {escape(picture['status'])}{seconds} ({run})</p>{told}{image}"
+        f"{_table(('step', 'runs after', 'status', 'left'), _rows(picture, after))}"
         f"{_metrics(picture)}{_links(picture)}</div>"
     )
 
 
-def _rows(picture: dict[str, Any]) -> str:
-    rows = []
+def _table(head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _rows(picture: dict[str, Any], after: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
     for step in picture["steps"]:
         left = ", ".join(f"{out['name']} ({out['preview'] or out['type']})" for out in step["outputs"][:6])
-        cells = (f"{MARKS.get(step['status'], '')} {step['name']}", status(step), left)
-        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    return "".join(rows)
+        name = f"{MARKS.get(step['status'], '')} {step['name']}"
+        rows.append((name, ", ".join(after.get(step["name"], ())), status(step), left))
+    return rows
 
 
 def _metrics(picture: dict[str, Any]) -> str:
-    rows = [
-        f"<tr><td>{escape(step['name'])}</td><td>{escape(name)}</td><td>{number(value)}</td></tr>"
-        for step in picture["steps"]
-        for name, value in step["metrics"].items()
-    ]
-    head = "<table><thead><tr><th>step</th><th>metric</th><th>value</th></tr></thead><tbody>"
-    return f"{head}{''.join(rows)}</tbody></table>" if rows else ""
+    rows = [(step["name"], name, number(value)) for step in picture["steps"] for name, value in step["metrics"].items()]
+    return _table(("step", "metric", "value"), rows) if rows else ""
 
 
 def _links(picture: dict[str, Any]) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 
 from mlops_lab import mlflow_ui, runstate
 from mlops_lab.events import TrackingRun
+from mlops_lab.plan import Plan
 
 _TEXT = 4000  # characters of a failure's traceback, a message or a parameter that are shown
 _CURVE = 120  # points of a plot
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def picture(state: runstate.RunState, folder: Path, expected: Mapping[str, float], active: bool) -> dict[str, Any]:
+def picture(state: runstate.RunState, folder: Path | None, expected: Mapping[str, float], active: bool) -> dict[str, Any]:
     """What to show of a run; `expected` are the seconds that its steps took before."""
     status = "interrupted" if state.status == "running" and not active else state.status
     return {
@@ -31,7 +32,7 @@ def picture(state: runstate.RunState, folder: Path, expected: Mapping[str, float
         "seconds": state.seconds,
         "message": state.message[:_TEXT],
         "resumed_from": state.resumed_from,
-        "folder": str(folder),
+        "folder": str(folder or ""),
         "parameters": {name: short(value) for name, value in state.parameters.items()},
         "mlflow": _mlflow(state.tracking),
         "messages": [{"level": m.level, "text": m.text[:_TEXT]} for m in state.messages if m.level != "info"][-5:],
@@ -39,8 +40,17 @@ def picture(state: runstate.RunState, folder: Path, expected: Mapping[str, float
     }
 
 
+def starting(plan: Plan) -> runstate.RunState:
+    """What is known of a run of a plan before it has begun."""
+    pipeline = plan.pipeline
+    steps = {step.name: runstate.StepState(step.name) for step in plan.steps}
+    return runstate.RunState(
+        notebook=str(pipeline.notebook.path), pipeline=pipeline.name, status="starting", started=time.time(), steps=steps
+    )
+
+
 def _step(step: runstate.StepState, expected: float | None, run_status: str) -> dict[str, Any]:
-    over = run_status != "running" and step.status in ("running", "retrying", "waiting")
+    over = run_status not in ("running", "starting") and step.status in ("running", "retrying", "waiting")
     status = ("interrupted" if step.status == "running" else "skipped") if over else step.status
     failure = step.failure
     return {
