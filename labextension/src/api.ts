@@ -9,6 +9,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import type {
   IAnalysis,
   IComparison,
+  ILessons,
   IOpened,
   IPreviews,
   IRoles,
@@ -16,7 +17,8 @@ import type {
   IRunRequest,
   IRunSummary,
   ISuggestion,
-  ITarget
+  ITarget,
+  ITrackedPage
 } from './types';
 
 const PREFIX = 'mlops-lab/api';
@@ -91,6 +93,23 @@ export class Api {
 
   notebook(id: string): Promise<INotebookContent> {
     return this._request('GET', `${this._run(id)}/notebook`);
+  }
+
+  lessons(id: string): Promise<ILessons> {
+    return this._request('GET', `${this._run(id)}/lessons`);
+  }
+
+  /** The address of the MLflow run of a run or of a step; MLflow's UI is started where its store has no server. */
+  async mlflow(id: string, step = ''): Promise<string> {
+    const { url, port, place }: ITrackedPage = await this._request('POST', `${this._run(id)}/mlflow`, { step });
+    return url ?? (await this._address(port!)) + place;
+  }
+
+  /** The address of a port of the server's machine: through the Jupyter server, with its prefix, where it passes ports on. */
+  private async _address(port: number): Promise<string> {
+    const through = URLExt.join(this.settings.baseUrl, 'proxy', String(port));
+    const answer = await ServerConnection.makeRequest(`${through}/`, { method: 'HEAD' }, this.settings).catch(() => null);
+    return answer?.ok ? through : `http://127.0.0.1:${port}`;
   }
 
   log(id: string, step: string): Promise<{ text: string; cut: boolean }> {

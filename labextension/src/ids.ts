@@ -25,5 +25,7 @@ export const CMD = {
   outputsBack: 'mlops-lab:put-outputs-back',
   openStep: 'mlops-lab:open-step-here',
   compile: 'mlops-lab:compile',
-  openExecuted: 'mlops-lab:open-executed-notebook'
+  openExecuted: 'mlops-lab:open-executed-notebook',
+  openMlflow: 'mlops-lab:open-mlflow',
+  learn: 'mlops-lab:learn-from-run'
 } as const;

@@ -15,8 +15,9 @@ import { CellDecorator, IDecorations } from './cells';
 import { add, TEXT } from './commands/common';
 import { addRunCommands } from './commands/running';
 import { addTaggingCommands } from './commands/tagging';
-import type { CompareView } from './compareview';
+import type { CompareView } from './compare';
 import type { IServices } from './context';
+import { executor, findPanelsBy } from './executor';
 import { CMD } from './ids';
 import { Pipelines } from './pipelines';
 import { RunStore } from './runs';
@@ -50,6 +51,7 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
     const api = new Api(app.serviceManager.serverSettings);
     const runs = new RunStore(api);
     const pipelines = new Pipelines(notebooks, api, runs, state);
+    findPanelsBy(model => notebooks.find(panel => panel.context.model === model) ?? null);
     const services: IServices = { api, commands: app.commands, pipelines, rendermime, runs, state, trans };
 
     const sidebar = new Sidebar(services);
@@ -115,7 +117,9 @@ const NOT_IN_PALETTE: string[] = [
   CMD.deleteRun,
   CMD.compare,
   CMD.openStep,
-  CMD.openExecuted
+  CMD.openExecuted,
+  CMD.learn,
+  CMD.openMlflow
 ];
 
 /** The views in the main area, which come back when the page is loaded again. */
@@ -145,7 +149,7 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
     args: { runs: { type: 'array', items: { type: 'string' } } },
     enabled: (_, args) => Array.isArray(args.runs) && args.runs.length > 1,
     execute: async ({ runs: ids }: { runs: string[] }) => {
-      const { CompareView } = await import('./compareview');
+      const { CompareView } = await import('./compare');
       const id = `mlops-lab-compare-${ids.join('-')}`;
       let view = compareViews.find(each => each.id === id);
       if (!view) {
@@ -170,4 +174,4 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
   });
 }
 
-export default plugin;
+export default [plugin, executor];

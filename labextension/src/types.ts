@@ -293,6 +293,19 @@ export interface IOpened {
   run_first: number[];
 }
 
+/** What a run saw that its notebook doesn't say, and the edits that write it into the notebook's settings. */
+export interface ILessons {
+  lessons: { step: string; key: string; name: string; seen_by: string[]; text: string }[];
+  edits: Edit[];
+}
+
+/** Where a run is shown in MLflow: an address, or a port of the server's machine. */
+export interface ITrackedPage {
+  url?: string;
+  port?: number;
+  place: string;
+}
+
 export interface IRow {
   name: string;
   step?: string;

@@ -22,12 +22,14 @@ from mlops_lab.server import analysis, comparison
 from mlops_lab.server.compiling import compile_for
 from mlops_lab.server.connections import targets
 from mlops_lab.server.errors import NotFound
+from mlops_lab.server.lessons import lessons_of
 from mlops_lab.server.opened import open_step
 from mlops_lab.server.places import Places
 from mlops_lab.server.previews import Limits, previews
 from mlops_lab.server.requests import Posted, RunRequest
 from mlops_lab.server.runs import Runs, goes_on_elsewhere, require_startable
 from mlops_lab.server.states import NO_OUTLINE, costs, outline
+from mlops_lab.server.tracked import Trackers
 from mlops_lab.server.worker import Worker
 
 _REMEMBERED = 64  # analyses
@@ -45,6 +47,8 @@ class Core:
     starters: Worker = field(default_factory=lambda: Worker("start", threads=4))
     loaders: Worker = field(default_factory=lambda: Worker("load", threads=2))
     analyst: Worker = field(default_factory=lambda: Worker("analysis", remember=_REMEMBERED))
+
+    trackers: Trackers = field(default_factory=Trackers)
 
     _refreshed: dict[str, float] = field(default_factory=dict)
 
@@ -110,6 +114,14 @@ class Core:
         """A notebook that stands where a step stood."""
         return await self.analyst.run(open_step, self.runs, name, step, attempt)
 
+    async def lessons(self, name: str) -> dict[str, Any]:
+        """What a run saw that its notebook doesn't say."""
+        return await self.analyst.run(lessons_of, self.runs, name)
+
+    async def tracked(self, name: str, step: str, origin: str) -> dict[str, Any]:
+        """Where a run is shown in MLflow."""
+        return await self.starters.run(self.trackers.page, self.runs, name, step, origin)
+
     async def start(self, request: RunRequest) -> str:
         """Begin a run, and give its id."""
         notebook = await self.readers.run(self.places.notebook, request.path)
@@ -146,6 +158,7 @@ class Core:
 
     def close(self) -> None:
         """Let the threads end. Runs go on without us; nothing of theirs is ours to end."""
+        self.trackers.close()
         for worker in (self.readers, self.starters, self.loaders, self.analyst):
             worker.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlops_lab.errors import CheckError
 from mlops_lab.server.base import Handler, UnknownRoute, authorise, may
-from mlops_lab.server.requests import CompileRequest, OpenRequest, Posted, RunRequest
+from mlops_lab.server.requests import CompileRequest, OpenRequest, Posted, RunRequest, TrackedRequest
 from mlops_lab.server.stream import Stream
 
 
@@ -135,6 +135,23 @@ class ExecutedNotebook(Handler):
         self.reply(await self.core.notebook(name))
 
 
+class Lessons(Handler):
+    """GET /runs/ID/lessons."""
+
+    @may("read")
+    async def get(self, name: str) -> None:
+        self.reply(await self.core.lessons(name))
+
+
+class Tracked(Handler):
+    """POST /runs/ID/mlflow: it may start MLflow's UI."""
+
+    @may("execute")
+    async def post(self, name: str) -> None:
+        request = self.body(TrackedRequest)
+        self.reply(await self.core.tracked(name, request.step, self.request.headers.get("Origin", "")))
+
+
 class StepLog(Handler):
     """GET /runs/ID/steps/STEP/log."""
 
@@ -190,6 +207,8 @@ HANDLERS: tuple[tuple[str, type], ...] = (
     (_RUN + r"/cancel", Cancel),
     (_RUN + r"/resume", Resume),
     (_RUN + r"/notebook", ExecutedNotebook),
+    (_RUN + r"/lessons", Lessons),
+    (_RUN + r"/mlflow", Tracked),
     (_RUN + r"/steps/([^/]+)/log", StepLog),
     (_RUN + r"/steps/([^/]+)/previews", Previews),
     (_RUN + r"/steps/([^/]+)/open", OpenStep),

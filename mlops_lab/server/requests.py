@@ -56,3 +56,9 @@ class OpenRequest(msgspec.Struct):
     """Which attempt at a step to open; 0 is the last one."""
 
     attempt: Annotated[int, Meta(ge=1, le=100_000)] = 0
+
+
+class TrackedRequest(msgspec.Struct):
+    """Which MLflow run to show: that of a step, or that of the whole run."""
+
+    step: Annotated[str, Meta(max_length=200)] = ""

@@ -89,14 +89,13 @@ def step_model(step: StepState, outline: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tracking_model(found: ev.TrackingRun) -> dict[str, Any]:
-    """The MLflow run of a step or of a run, and its page where the store is a server."""
+    """The MLflow run of a step or of a run, and its page where the store has a server."""
+    from mlops_lab.mlflow_ui import address, place
     from mlops_lab.tracking import without_password
 
-    uri = without_password(found.uri)
-    model = {"run_id": found.run_id, "experiment_id": found.experiment_id, "uri": uri}
-    if uri.startswith(("http:", "https:")):
-        model["url"] = f"{uri.rstrip('/')}/#/experiments/{found.experiment_id}/runs/{found.run_id}"
-    return model
+    model = {"run_id": found.run_id, "experiment_id": found.experiment_id, "uri": without_password(found.uri)}
+    server = address(found.uri)
+    return model | ({"url": server + place(found)} if server else {})
 
 
 def remote_model(run: RunFolder) -> dict[str, Any]:

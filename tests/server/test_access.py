@@ -24,6 +24,7 @@ EVERY_ROUTE = [
     ("GET", "/roles"), ("POST", "/analyse"), ("POST", "/suggest"), ("POST", "/compile"), ("GET", "/connections"),
     ("GET", "/compare"), ("GET", "/runs"), ("POST", "/runs"), ("GET", "/runs/r"), ("DELETE", "/runs/r"),
     ("GET", "/runs/r/events"), ("GET", "/runs/r/stream"), ("POST", "/runs/r/cancel"), ("POST", "/runs/r/resume"),
+    ("GET", "/runs/r/lessons"), ("POST", "/runs/r/mlflow"),
     ("GET", "/runs/r/notebook"), ("GET", "/runs/r/steps/s/log"), ("GET", "/runs/r/steps/s/previews"),
     ("POST", "/runs/r/steps/s/open"), ("GET", "/nothing"),
 ]  # fmt: skip
@@ -119,7 +120,7 @@ class TestWithAnAuthorizer:
             if answer.code == 403:
                 refused.add((method, route, action))
         assert refused == {
-            ("POST", "/compile", "execute"), ("POST", "/runs", "execute"), ("POST", "/runs/r/resume", "execute"),
+            ("POST", "/compile", "execute"), ("POST", "/runs", "execute"), ("POST", "/runs/r/resume", "execute"), ("POST", "/runs/r/mlflow", "execute"),
             ("GET", "/runs/r/stream", "execute"), ("GET", "/runs/r/steps/s/previews", "execute"),
             ("DELETE", "/runs/r", "write"), ("POST", "/runs/r/cancel", "write"), ("POST", "/runs/r/steps/s/open", "write"),
         }  # fmt: skip

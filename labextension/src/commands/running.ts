@@ -180,6 +180,59 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     }
   });
 
+  add(services, CMD.openMlflow, {
+    label: trans.__('Open in MLflow'),
+    caption: trans.__('Open the MLflow run, in MLflow’s own UI'),
+    args: { ...RUN, step: { ...TEXT, description: 'A step, for its own MLflow run' } },
+    enabled: (_, args) => Boolean(args.run),
+    execute: async ({ run, step }: { run: string; step?: string }) => {
+      // Opened at once: a window that comes later than the click is one that browsers hold back.
+      const page = window.open('', '_blank');
+      const wait = Notification.info(trans.__('MLflow is being opened. The first time it takes a while…'), {
+        autoClose: false
+      });
+      try {
+        const address = await api.mlflow(run, step);
+        if (page) {
+          page.opener = null;
+          page.location.href = address;
+        } else {
+          Notification.info(trans.__('The browser did not let MLflow open.'), {
+            autoClose: false,
+            actions: [{ label: trans.__('Open'), callback: () => void window.open(address, '_blank', 'noopener') }]
+          });
+        }
+      } catch (error) {
+        page?.close();
+        throw error;
+      } finally {
+        Notification.dismiss(wait);
+      }
+    }
+  });
+
+  add(services, CMD.learn, {
+    label: trans.__('Learn from Run'),
+    caption: trans.__('Write what the run saw and the graph does not show into the settings of the steps'),
+    args: RUN,
+    enabled: (_, args) => Boolean(args.run),
+    execute: async ({ run }: { run: string }) => {
+      const model = await opened((await api.run(run)).path);
+      await model.panel.context.save();
+      const { lessons, edits } = await api.lessons(run);
+      if (lessons.length === 0) {
+        Notification.info(trans.__('Nothing to learn: the graph shows all that the run did.'), { autoClose: 6_000 });
+        return;
+      }
+      const title = trans.__('Learn from run %1', run);
+      const done = model.history.do(title, edits);
+      Notification.success(lessons.map(each => each.text).join('\n'), {
+        autoClose: 12_000,
+        actions: [{ label: trans.__('Undo'), callback: () => void model.history.undo(done) }]
+      });
+    }
+  });
+
   add(services, CMD.compile, {
     label: trans.__('Compile for Kubeflow Pipelines'),
     caption: trans.__('Write the compiled pipeline beside the notebook, and open it'),

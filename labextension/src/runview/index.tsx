@@ -9,6 +9,7 @@ import { duration, mark, pipelineIcon, runText, statusText } from '../icons';
 import { CMD } from '../ids';
 import type { RunModel } from '../runmodel';
 import { StepTree } from '../tree';
+import { MlflowLink } from './mlflow';
 import { StepView } from './step';
 
 const RESUMABLE = ['failed', 'cancelled', 'interrupted', 'rejected'];
@@ -106,11 +107,17 @@ function View({ run }: { run: RunModel }): JSX.Element {
           <button type="button" className="mlops-Button" onClick={() => commands.execute(CMD.openExecuted, { run: run.id })}>
             {trans.__('Open executed notebook')}
           </button>
-          {details?.tracking?.url && (
-            <a href={details.tracking.url} target="_blank" rel="noreferrer" className="mlops-Link">
-              {trans.__('MLflow run')}
-            </a>
+          {run.finished && picture.target === 'local' && (
+            <button
+              type="button"
+              className="mlops-Button"
+              title={trans.__('Write what the run saw and the graph does not show into the settings of the steps')}
+              onClick={() => commands.execute(CMD.learn, { run: run.id })}
+            >
+              {trans.__('Learn from this run')}
+            </button>
           )}
+          {picture.tracking && <MlflowLink run={run.id} url={details?.tracking?.url} />}
         </div>
         <Facts run={run} />
       </header>

@@ -9,6 +9,7 @@ import { CMD } from '../ids';
 import type { RunModel } from '../runmodel';
 import type { IStepState } from '../types';
 import { Data } from './data';
+import { MlflowLink } from './mlflow';
 import { Outputs } from './outputs';
 
 type Tab = 'outputs' | 'data' | 'log';
@@ -29,7 +30,6 @@ export function StepView({ run, step }: { run: RunModel; step: IStepState }): JS
     ['log', trans.__('Log')]
   ];
   const tracking = run.details?.step_states.find(each => each.name === step.name)?.tracking;
-  const url = tracking?.url;
   return (
     <article className="mlops-Step" aria-label={trans.__('Step %1', step.name)}>
       <header>
@@ -61,14 +61,7 @@ export function StepView({ run, step }: { run: RunModel; step: IStepState }): JS
               {trans.__('Open here')}
             </button>
           )}
-          {url && (
-            <a href={url} target="_blank" rel="noreferrer" className="mlops-Link">
-              {trans.__('MLflow run')}
-            </a>
-          )}
-          {!url && step.tracking && (
-            <span className="mlops-Step-time">{trans.__('MLflow run %1', step.tracking.run_id.slice(0, 8))}</span>
-          )}
+          {step.tracking && <MlflowLink run={run.id} step={step.name} url={tracking?.url} />}
         </div>
       </header>
       {step.failure && <Failure step={step} />}

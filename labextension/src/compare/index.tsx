@@ -2,10 +2,13 @@
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { useEffect, useState } from 'react';
 
-import { IServices, Services, useServices } from './context';
-import { duration, mark, pipelineIcon, statusText } from './icons';
-import { CMD } from './ids';
-import type { IComparison, IRow } from './types';
+import { IServices, Services, useServices } from '../context';
+import { duration, mark, pipelineIcon, statusText } from '../icons';
+import { CMD } from '../ids';
+import type { IComparison, IRow } from '../types';
+import { ComparedCode } from './code';
+import { ComparedOutputs } from './outputs';
+import { difference } from './rows';
 
 export class CompareView extends ReactWidget {
   constructor(
@@ -42,6 +45,7 @@ function Comparison({ runs }: { runs: string[] }): JSX.Element {
     return <p className="mlops-Hint">{trans.__('Loading the runs…')}</p>;
   }
   const keep = (rows: IRow[]) => (onlyChanges ? rows.filter(row => !row.same) : rows);
+  const metrics = found.metrics.map(row => ({ ...row, name: row.step ? `${row.step}: ${row.name}` : row.name }));
   const steps: IRow[] = found.steps.map(step => ({
     name: step.name + (step.changed ? ` (${trans.__('code changed')})` : ''),
     same: !step.changed && new Set(step.status).size < 2,
@@ -54,9 +58,9 @@ function Comparison({ runs }: { runs: string[] }): JSX.Element {
   const outputs = found.steps.flatMap(step => (step.outputs ?? []).map(row => ({ ...row, name: `${step.name}: ${row.name}` })));
   const tables: [string, IRow[]][] = [
     [trans.__('Parameters'), keep(found.parameters)],
-    [trans.__('Metrics'), keep(found.metrics)],
+    [trans.__('Metrics'), keep(metrics)],
     [trans.__('Steps'), keep(steps)],
-    [trans.__('Outputs'), keep(outputs)]
+    [trans.__('Values'), keep(outputs)]
   ];
   return (
     <div className="mlops-Compare">
@@ -100,7 +104,9 @@ function Comparison({ runs }: { runs: string[] }): JSX.Element {
                     {!row.same && <span className="mlops-Chip mlops-mod-role">{trans.__('differs')}</span>}
                   </th>
                   {row.values.map((value, place) => (
-                    <td key={place}>{text(value)}</td>
+                    <td key={place}>
+                      {text(value)} <span className="mlops-Run-detail">{difference(value, row.values[0])}</span>
+                    </td>
                   ))}
                 </tr>
               ))}
@@ -109,24 +115,9 @@ function Comparison({ runs }: { runs: string[] }): JSX.Element {
         </table>
       </div>
       <h2>{trans.__('Code')}</h2>
-      {found.code.length === 0 && <p className="mlops-Hint">{trans.__('The same code in all of them.')}</p>}
-      {found.code.map((each, at) => (
-        <section key={at}>
-          <h3>
-            {each.step ? trans.__('Step %1', each.step) : trans.__('Outside of the steps')}: {each.from} → {each.to}
-          </h3>
-          <pre className="mlops-Diff">
-            {each.diff.split('\n').map((line, number) => (
-              <span
-                key={number}
-                className={line.startsWith('+') ? 'mlops-mod-added' : line.startsWith('-') ? 'mlops-mod-removed' : ''}
-              >
-                {line + '\n'}
-              </span>
-            ))}
-          </pre>
-        </section>
-      ))}
+      <ComparedCode code={found.code} />
+      <h2>{trans.__('Outputs of the cells')}</h2>
+      <ComparedOutputs runs={found.runs} onlyChanges={onlyChanges} />
     </div>
   );
 }
