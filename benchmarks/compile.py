@@ -4,9 +4,9 @@
 
 The notebooks are written here: a chain of steps, two cells each, with tags that Kale reads too. Compiling is timed in processor
 seconds, from the notebook's file to the YAML, without imports, and with them from the start of the process ("in all"); bytes
-are those of the YAML. `--run` runs a pipeline of so many steps by `kfp.local` (SubprocessRunner, no virtual environment, nothing
-installed by the steps) and gives wall seconds a step. `--kale` names a Python that has kubeflow-kale: it then does the same with
-the same notebooks, with its own compiler.
+are those of the YAML. `--run` runs a pipeline of so many steps by `kfp.local` (SubprocessRunner, no virtual environment, and
+nothing installed by the steps) and gives wall seconds a step. `--kale` names a Python that has kubeflow-kale: it then does the
+same with the same notebooks, with its own compiler.
 """
 
 from __future__ import annotations
