@@ -29,7 +29,8 @@ class KubeflowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What only Kubeflow is asked for, of a step or (under the pipeline's settings) of all; kept under the key `kubeflow`.
 
     `gpu_type` is the resource that a GPU is asked for as; `secrets` and `config_maps` give environment variables as
-    `NAME/KEY`, `volumes` mount path to volume claim; `files` are more paths beside the notebook that travel along.
+    `NAME/KEY`, `volumes` mount path to volume claim; `files` are more paths beside the notebook that travel along. With `install`
+    false, the image has all packages: nothing is installed when a step starts.
     """
 
     gpu_type: str | None = None
@@ -40,6 +41,7 @@ class KubeflowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerations: list[dict[str, str | int]] = []
     image_pull_secrets: list[str] = []
     files: list[str] = []
+    install: bool | None = None
 
 
 class StepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

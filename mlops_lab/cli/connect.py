@@ -153,7 +153,9 @@ def schedule(
         str, typer.Option(help='When to run, in UTC: "minute hour day month weekday", or @hourly, @daily, @weekly, @monthly.')
     ] = "",
     every: Annotated[str, typer.Option(metavar="PERIOD", help="Run every 90s, 15m, 6h, 1d.")] = "",
-    on: Annotated[str, typer.Option("--on", metavar="TARGET", help="Where it runs.")] = "kubeflow",
+    on: Annotated[
+        str, typer.Option("--on", metavar="TARGET", help="Where it runs: kubeflow, or kubeflow:NAME for one of several.")
+    ] = "kubeflow",
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Give a parameter a value.")
     ] = None,
@@ -173,20 +175,23 @@ def schedule(
 
     The pipeline is sent as the notebook is now: schedule it again when it has changed.
     """
-    if on != "kubeflow":
+    from mlops_lab.targets import split
+
+    target, place = split(on)
+    if target != "kubeflow":
         raise UsageError(f"--on {on}: schedules run on kubeflow. Here, use cron with: mlops-lab run {notebook or 'NOTEBOOK'}")
     from mlops_lab.targets.kubeflow import schedule as schedules
     from mlops_lab.targets.kubeflow.client import Client
 
     for wanted, action, said in ((pause, "disable", "Paused"), (go_on, "enable", "Goes on:"), (remove, "delete", "Ended")):
         if wanted:
-            client = Client.of()
+            client = Client.of(place)
             found = schedules.recurring(client, wanted)
             client.change_recurring(found.recurring_run_id, action)
             out.print(f"{said} {escape(found.display_name)}.")
             return
     if not notebook:
-        rows = [schedules.row(found) for found in Client.of().list_recurring()]
+        rows = [schedules.row(found) for found in Client.of(place).list_recurring()]
         if as_json:
             print(json.dumps(rows, indent=2))  # noqa: T201
         for row in [] if as_json else rows:
@@ -202,11 +207,11 @@ def schedule(
         catch_up=catch_up,
         at_once=at_once,
     )
-    _schedule(notebook, parameter or [], when, name, experiment, not no_cache, as_json)
+    _schedule(notebook, parameter or [], when, name, experiment, not no_cache, as_json, place)
 
 
 def _schedule(
-    notebook: str, parameter: list[str], when: Schedule, name: str, experiment: str, cache: bool, as_json: bool
+    notebook: str, parameter: list[str], when: Schedule, name: str, experiment: str, cache: bool, as_json: bool, place: str
 ) -> None:
     from mlops_lab.api import load
     from mlops_lab.checks import require_sound
@@ -217,7 +222,7 @@ def _schedule(
     pipeline = load(notebook)
     require_sound(pipeline.plan)
     options = Options(parameters=parse(pipeline.parameters, parameter), experiment=experiment, cache=cache)
-    row = schedules.row(schedules.schedule(pipeline.plan, options, when, name))
+    row = schedules.row(schedules.schedule(pipeline.plan, options, when, name, place))
     if as_json:
         print(json.dumps(row, indent=2))  # noqa: T201
     else:

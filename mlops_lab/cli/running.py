@@ -74,7 +74,9 @@ def run(
     fixed_graph: Annotated[
         bool, typer.Option("--fixed-graph", help="Run each step once, as Kubeflow does, under the guard of the graph.")
     ] = False,
-    on: Annotated[str, typer.Option("--on", metavar="TARGET", help="Where it runs: local, kubeflow, ...")] = "local",
+    on: Annotated[
+        str, typer.Option("--on", metavar="TARGET", help="Where it runs: local, kubeflow, kubeflow:NAME, ...")
+    ] = "local",
     learn: Annotated[
         bool, typer.Option("--learn", help="Write what the run saw and the analysis didn't into the notebook's metadata.")
     ] = False,

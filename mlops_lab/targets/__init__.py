@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -57,9 +58,24 @@ TARGETS: dict[str, str] = {"local": "mlops_lab.targets.local", "kubeflow": "mlop
 
 
 def target(name: str) -> Run:
-    """The `run` function of a target. Raises `UsageError` for an unknown name."""
-    run: Run = _module(name).run
+    """The `run` function of a target. Raises `UsageError` for an unknown name.
+
+    `NAME:PLACE` names one of several places that a target can run in, such as a connection to Kubeflow; the module of such a
+    target has `PLACES`, a word for them, and its `run` takes `place`.
+    """
+    kind, place = split(name)
+    run: Run = partial(_module(kind).run, place=place) if place else _module(kind).run
     return run
+
+
+def split(name: str) -> tuple[str, str]:
+    """Target and place, as `kubeflow:lab` names them. Raises `UsageError` where the target has no places."""
+    kind, colon, place = name.partition(":")
+    word = getattr(_module(kind), "PLACES", "")
+    if colon and not (word and place):
+        what = f"name one of its {word} after the colon" if word else f"{kind} is one place: leave out {colon + place!r}"
+        raise UsageError(f"--on {name}: {what}.")
+    return kind, place
 
 
 def check(plan: Plan, name: str) -> tuple[Diagnostic, ...]:
@@ -67,7 +83,7 @@ def check(plan: Plan, name: str) -> tuple[Diagnostic, ...]:
 
     A target's module may have a function `check(plan)`. Raises `UsageError` for an unknown name.
     """
-    find: Callable[[Plan], tuple[Diagnostic, ...]] | None = getattr(_module(name), "check", None)
+    find: Callable[[Plan], tuple[Diagnostic, ...]] | None = getattr(_module(split(name)[0]), "check", None)
     return find(plan) if find else ()
 
 

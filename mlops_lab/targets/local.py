@@ -400,15 +400,18 @@ class _Engine:
             if task.skipped or task.result:
                 self._abandon(task)
         settled = {t.name for t in self.tasks if t.attempt or t.result}
+        under_way = settled | {t.name for t in self.tasks if t.prepared}
         room = self.workers - sum(1 for t in self.tasks if t.prepared)
         if not any(t.attempt for t in self.tasks):
             return
-        for task in sorted(self.tasks, key=lambda t: -self.path[t.name]):
+        waiting = [t for t in self.tasks if not (t.prepared or t.attempt or t.result or t.skipped)]
+        # The next first, then the ones after these: a short step is over before its successor's kernel has started.
+        for task in sorted(waiting, key=lambda t: (not self.plan.sources[t.name] <= settled, -self.path[t.name])):
             if room <= 0:
                 return
-            waiting = not (task.prepared or task.attempt or task.result or task.skipped)
-            if waiting and self.plan.sources[task.name] <= settled and self.executor.can_prepare(task.planned):
+            if self.plan.sources[task.name] <= under_way and self.executor.can_prepare(task.planned):
                 task.prepared = self._submit(task)
+                under_way.add(task.name)
                 room -= 1
 
     def _abandon(self, task: Task) -> None:

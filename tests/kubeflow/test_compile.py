@@ -162,6 +162,11 @@ def test_requirements_are_what_is_imported_and_the_runtimes_pinned_as_installed(
     given = compiled(CELLS, {"mlops_lab": {"requirements": ["Pandas>=2", "extra-package"]}})
     command = " ".join(given.spec["deploymentSpec"]["executors"]["exec-train"]["container"]["command"][:3])
     assert "'Pandas>=2'" in command and "'extra-package'" in command and "'pandas==" not in command
+    set_so = compiled(CELLS, {"mlops_lab": {"steps": {"train": {"image": "own:1", "kubeflow": {"install": False}}}}})
+    commands = {n: " ".join(e["container"]["command"][:-1]) for n, e in set_so.spec["deploymentSpec"]["executors"].items()}
+    assert {name: "pip install" in command for name, command in commands.items()} == {
+        "exec-load": True, "exec-train": False, "exec-check": True,
+    }  # fmt: skip
     bare = compiled(CELLS, install=False).spec["deploymentSpec"]["executors"]["exec-train"]["container"]["command"]
     assert "pip install" not in " ".join(bare[:-1])
 

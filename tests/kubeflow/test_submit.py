@@ -280,6 +280,52 @@ def test_a_gate_rejects_the_run(cluster, notebook, tmp_path):
     assert result.exit_code == 3, result.output
 
 
+def test_what_a_gate_holds_back_names_the_gate(cluster, notebook, tmp_path):
+    path = notebook([*CELLS, ("step:check gate", "assert total < 5"), ("step:use", "print(total)\nok = 1"), ("step:more", "print(ok)")])  # fmt: skip
+    failure = {"kind": "rejected", "message": "AssertionError", "cell": 4, "code": ""}
+    pod = Pod("check", 4).begin().end(tmp_path, status="rejected", failure=failure)
+    later(cluster, succeeds(cluster, tmp_path, "numbers", 2), succeeds(cluster, tmp_path, "total", 3),
+          lambda: cluster.task("check", "FAILED", pod.log), lambda: cluster.end("FAILED"))  # fmt: skip
+    run = mlops_lab.load(path).run(on="kubeflow", tracking=False)
+    skipped = {e.step: e.because for e in run.events() if e.__struct_config__.tag == "step_skipped"}
+    assert run.status == "rejected" and run.steps["check"].status == "rejected"
+    assert skipped == dict.fromkeys(("use", "more"), "step 'check' rejected the run")
+
+
+def test_a_gate_whose_log_can_not_be_read_says_that_it_stopped_the_run(cluster, notebook, tmp_path):
+    cluster.logs_are_forbidden = True
+    path = notebook([*CELLS[:2], ("step:check gate", "assert len(numbers) < 5")])
+    later(cluster, lambda: cluster.task("numbers", "SUCCEEDED"),
+          lambda: cluster.task("check", "FAILED", end_time="2026-01-01T00:00:00Z"), lambda: cluster.end("FAILED"))  # fmt: skip
+    run = mlops_lab.load(path).run(on="kubeflow", tracking=False)
+    assert run.status == "failed"
+    assert run.steps["check"].state.failure.message.startswith("this gate ended the run for what depends on it")
+
+
+def test_one_of_several_connections_is_chosen_by_its_name(cluster, notebook, tmp_path):
+    Connections().put(Connection("gone", "http://127.0.0.1:1"))  # the default one
+    done = [succeeds(cluster, tmp_path, "numbers", 2), succeeds(cluster, tmp_path, "total", 3), cluster.end]
+    later(cluster, *done)
+    assert command("run", notebook(CELLS), "--on", "kubeflow:lab", "--no-tracking").exit_code == 0
+    run = mlops_lab.find_run("last", tmp_path)
+    assert run.state.target == "kubeflow" and json.loads(run.folder.remote.read_text())["connection"] == "lab"
+    assert command("check", notebook(CELLS), "--on", "kubeflow:lab").exit_code == 0
+    assert command("schedule", notebook(CELLS), "--cron", "@daily", "--on", "kubeflow:lab").exit_code == 0
+    assert len(cluster.recurring) == 1
+    for wrong, words in (("kubeflow:lap", "did you mean 'lab'"), ("kubeflow:", "name one of its connections"),
+                         ("local:lab", "local is one place")):  # fmt: skip
+        result = command("run", notebook(CELLS), "--on", wrong)
+        assert result.exit_code == 2 and words in " ".join(result.output.split())
+
+
+def test_a_run_goes_on_where_it_was(cluster, notebook, tmp_path):
+    failed = failed_run(cluster, notebook(CELLS), tmp_path)
+    Connections().put(Connection("gone", "http://127.0.0.1:1"))  # the default one by now
+    notebook([*CELLS[:2], ("step:total", "total = sum(numbers) + 0")])
+    later(cluster, succeeds(cluster, tmp_path, "numbers", 2), succeeds(cluster, tmp_path, "total", 3), cluster.end, runs=2)
+    assert command("resume", failed.id, "-C", tmp_path).exit_code == 0
+
+
 def test_steps_from_kfps_cache_are_told_as_cached(cluster, notebook, tmp_path):
     def skip():
         cluster.task("numbers", "SUCCEEDED")

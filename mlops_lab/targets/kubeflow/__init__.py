@@ -5,13 +5,10 @@ Heavy packages (kfp, its Kubernetes client) are imported by what uses them, neve
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from mlops_lab.checks import Diagnostic
 from mlops_lab.plan import Plan
 from mlops_lab.runs import RunFolder
 from mlops_lab.targets import Listener, Options
-from mlops_lab.targets import Run as RunFunction
 
 
 def check(plan: Plan) -> tuple[Diagnostic, ...]:
@@ -21,10 +18,14 @@ def check(plan: Plan) -> tuple[Diagnostic, ...]:
     return checks.check(plan)
 
 
-def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:
-    """Run a plan on Kubeflow; see `targets.Run`."""
-    submit: RunFunction = import_module("mlops_lab.targets.kubeflow.submit").run
-    return submit(plan, options, listeners)
+PLACES = "connections (mlops-lab connect lists them)"
+
+
+def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = (), place: str = "") -> RunFolder:
+    """Run a plan on Kubeflow; see `targets.Run`. `place` names the connection, in place of the default one."""
+    from mlops_lab.targets.kubeflow import submit
+
+    return submit.run(plan, options, listeners, place)
 
 
 def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, ...] = ()) -> None:

@@ -147,7 +147,8 @@ class _Compiler:
             self.cells(step),
             None if interface.states else self.packed,
         )
-        return self._made(step.name, interface, code, step.step.settings.image, self.needs)
+        installs = settings.of_step(self.plan, step).install is not False
+        return self._made(step.name, interface, code, step.step.settings.image, self.needs, installs)
 
     def cells(self, step: StepPlan) -> list[source.Cell]:
         """The step's notebook as (metadata, source); the cells that call the runtime are left empty, which puts that in."""
@@ -159,7 +160,7 @@ class _Compiler:
         interface = self.interfaces[name]
         carried = None if interface.states else self.packed
         code = source.component_source(_function(name), [summary], interface, self.helper_content(name), [], carried)
-        return self._made(name, interface, code, None, ())
+        return self._made(name, interface, code, None, (), self.plan.pipeline.notebook.settings.kubeflow.install is not False)
 
     def helper_content(self, name: str) -> dict[str, Any]:
         """What the runtime is told in a task that runs no cells."""
@@ -167,7 +168,8 @@ class _Compiler:
         return {"name": name, "pipeline": self.name, "place": -2, "states": list(interface.states.values()), "inputs": {},
                 "outputs": {}, "order": {}, "state": interface.state}  # fmt: skip
 
-    def _made(self, name: str, interface: Interface, code: str, image: str | None, needs: tuple[str, ...]) -> Any:
+    def _made(self, name: str, interface: Interface, code: str, image: str | None, needs: tuple[str, ...],
+              installs: bool) -> Any:  # fmt: skip
         """The SDK's component for a signature, with our source in place of the function's."""
         from kfp import dsl
 
@@ -181,7 +183,10 @@ class _Compiler:
         try:
             exec(compile(stub, filename, "exec", dont_inherit=True), namespace)
             made: Any = dsl.component(
-                namespace[function], base_image=image, packages_to_install=list(needs), install_kfp_package=self.install
+                namespace[function],
+                base_image=image,
+                packages_to_install=list(needs) if installs else [],
+                install_kfp_package=self.install and installs,
             )
         finally:
             del linecache.cache[filename]

@@ -13,11 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from mlops_lab import events as ev
 from mlops_lab import runstate
-from mlops_lab.errors import UsageError
+from mlops_lab.errors import MlopsLabError, UsageError
+from mlops_lab.notebook import read
+from mlops_lab.pipeline import build
+from mlops_lab.plan import Plan, make_plan
 from mlops_lab.runs import RunFolder
 from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
 from mlops_lab.targets.kubeflow.podlog import PodLog, is_executor, pods_of
@@ -178,7 +182,7 @@ class Follower:
     def _step(self, name: str, step: runstate.StepState, detail: Any, over: bool, run: Any) -> None:
         state = str(detail.state) if detail is not None else ""
         if state == "SKIPPED" or (over and (detail is None or state in ("PENDING", "None", "RUNTIME_STATE_UNSPECIFIED"))):
-            why = "the run was cancelled" if str(run.state) == "CANCELED" else "a step that it waits for did not succeed"
+            why = "the run was cancelled" if str(run.state) == "CANCELED" else self._held_up(name)
             self.emit(ev.StepSkipped(step=name, because=why))
             return
         if detail is None or state in ("PENDING", "None", "RUNTIME_STATE_UNSPECIFIED"):
@@ -187,6 +191,27 @@ class Follower:
         log = self._read_logs(name, step, detail, ended)
         if ended:
             self._finish(name, step, detail, state, log, run)
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The plan of the notebook as it was sent; None where its copy in the run's folder is gone."""
+        try:
+            return make_plan(build(read(self.folder.notebook)))
+        except MlopsLabError:
+            return None
+
+    def _held_up(self, name: str) -> str:
+        """Why a step did not run, as the local engine says it."""
+        for source in sorted(self.plan.sources[name]) if self.plan and name in self.plan.sources else ():
+            status = self.state.steps[source].status
+            if status in ("failed", "rejected"):
+                return f"step {source!r} {'rejected the run' if status == 'rejected' else 'failed'}"
+            if status in ("skipped", "cancelled"):
+                return f"step {source!r} did not run"
+        return "a step that it waits for did not succeed"
+
+    def _is_gate(self, name: str) -> bool:
+        return any(step.name == name and step.step.gate for step in self.plan.steps) if self.plan else False
 
     def _start(self, name: str, attempt: int) -> None:
         notebook = self.folder.attempt(name, attempt) / "executed.ipynb"
@@ -280,6 +305,11 @@ class Follower:
             return
         status = "rejected" if result.get("status") == "rejected" else "failed"
         failure = self._failure(log, detail)
+        if log is None and self._is_gate(name):
+            failure.message = (
+                f"this gate ended the run for what depends on it. Its log can't be read, so it is not known here whether its "
+                f"check failed or it could not run: {failure.message}"
+            )
         self.emit(ev.StepFinished(step=name, attempt=attempt, status=status, seconds=seconds, failure=failure))
         self.emit(ev.StepCommitted(step=name, attempt=attempt))
 

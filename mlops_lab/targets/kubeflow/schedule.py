@@ -47,8 +47,8 @@ class Schedule:
     at_once: int = 1
 
 
-def schedule(plan: Plan, options: Options, when: Schedule, name: str = "") -> Any:
-    """Start a recurring run of a plan, in place of one of the same name; what the server made of it.
+def schedule(plan: Plan, options: Options, when: Schedule, name: str = "", place: str = "") -> Any:
+    """Start a recurring run of a plan, in place of one of the same name; what the server made of it. `place`: the connection.
 
     Raises `UsageError` for a plan that can't be compiled, and `CheckError` for one that can't run there.
     """
@@ -56,7 +56,7 @@ def schedule(plan: Plan, options: Options, when: Schedule, name: str = "") -> An
 
     sound_there(plan)
     compiled = compile_pipeline(plan, options)
-    client = Client.of()
+    client = Client.of(place)
     models = client.models
     name = name or compiled.name
     older = [found for found in client.list_recurring() if found.display_name == name]

@@ -24,7 +24,8 @@ def of_step(plan: Plan, step: StepPlan) -> KubeflowSettings:
     merged: dict[str, Any] = {}
     for key in KubeflowSettings.__struct_fields__:
         one, other = getattr(common, key), getattr(own, key)
-        merged[key] = {**one, **other} if isinstance(one, dict) else [*one, *other] if isinstance(one, list) else other or one
+        own_one = one if other is None else other
+        merged[key] = {**one, **other} if isinstance(one, dict) else [*one, *other] if isinstance(one, list) else own_one
     return msgspec.convert(merged, KubeflowSettings)
 
 

@@ -29,15 +29,18 @@ _REFRESH = (3, 10)  # seconds for a look in passing
 _RETRIED_FROM = frozenset({"done", "cached"})
 
 
-def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:
-    """Run a plan on the connected Kubeflow Pipelines; see `targets.Run`."""
+def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = (), place: str = "") -> RunFolder:
+    """Run a plan on the connected Kubeflow Pipelines; see `targets.Run`. `place` names the connection.
+
+    Without, a run that goes on with another one stays where that is.
+    """
     from mlops_lab.tracking import Tracker
 
     refuse_parts(options)
     warnings = sound_there(plan)
     compiled = compile_pipeline(plan, options)
-    client = Client(Connections().get())
     notebook = plan.pipeline.notebook
+    client = Client(Connections().get(place or _place_before(options, Home.of(notebook.folder))))
     experiment = options.experiment or notebook.settings.experiment or plan.pipeline.name
     experiment_id = client.experiment(experiment)
     plugins = plugins_input(client, options, experiment)
@@ -203,6 +206,15 @@ def _find_sent(client: Client, remote: Remote, folder: RunFolder, log: ev.EventL
             return False
         _sent(found, client, remote, folder)
     return True
+
+
+def _place_before(options: Options, home: Home) -> str:
+    """The connection of the run that this one goes on with, if it is still there."""
+    before = RunFolder(home.runs / options.resume[0]) if options.resume else None
+    if before is None or not before.is_remote:
+        return ""
+    name = Remote.read(before).connection
+    return name if name in Connections().names() else ""
 
 
 def _to_retry(plan: Plan, options: Options, home: Home) -> RunFolder | None:
