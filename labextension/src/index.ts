@@ -138,8 +138,11 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
         // eslint-disable-next-line jupyter/require-disposable-ownership -- the shell owns it
         view = new MainAreaWidget({ content: new RunView(runs.get(run), services) });
         view.id = `mlops-lab-run-${run}`;
+        // Beside the notebook; further runs are tabs of the same place, so that the notebook keeps its room.
+        const beside = runViews.find(each => each.isAttached);
+        const place = beside ? { mode: 'tab-after' as const, ref: beside.id } : { mode: 'split-right' as const };
         void runViews.add(view);
-        app.shell.add(view, area, { mode: 'split-right', type: 'MLOps Lab run' });
+        app.shell.add(view, area, { ...place, type: 'MLOps Lab run' });
       }
       app.shell.activateById(view.id);
     }

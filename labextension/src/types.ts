@@ -231,6 +231,8 @@ export interface IRunDetails extends IRunSummary {
   cells: Record<string, string>;
   step_states: { name: string; gate: boolean; cells: string[]; tracking?: ITracking }[];
   tracking?: ITracking;
+  /** For a run on another engine. */
+  remote?: { run_id: string; url: string };
 }
 
 /** One line of a run's log. */

@@ -117,6 +117,11 @@ function View({ run }: { run: RunModel }): JSX.Element {
               {trans.__('Learn from this run')}
             </button>
           )}
+          {details?.remote?.url && (
+            <a href={details.remote.url} target="_blank" rel="noreferrer" className="mlops-Link">
+              {trans.__('Kubeflow run')}
+            </a>
+          )}
           {picture.tracking && <MlflowLink run={run.id} url={details?.tracking?.url} />}
         </div>
         <Facts run={run} />

@@ -49,6 +49,11 @@ function CellForm({ model, step }: { model: NotebookModel; step: string }): JSX.
   const tags = tagsOf(cell.model.metadata);
   const own = readTags(tags);
   const names = [...new Set((model.analysis?.steps ?? []).filter(each => !each.implicit).map(each => each.group))];
+  const none = step
+    ? trans.__('Continues step %1', step)
+    : model.analysis?.cells[id]?.role === 'outside'
+      ? trans.__('None (magics of MLOps Lab are no part of the pipeline)')
+      : trans.__('None (runs before the first step)');
   const setTags = (title: string, changed: string[]) =>
     model.history.do(title, [{ kind: 'set_tags', cell: id, tags: changed }]);
   return (
@@ -57,7 +62,7 @@ function CellForm({ model, step }: { model: NotebookModel; step: string }): JSX.
         label={trans.__('Role')}
         value={own.role}
         choices={[
-          { value: '', label: step ? trans.__('Continues step %1', step) : trans.__('None (runs before the first step)') },
+          { value: '', label: none },
           { value: 'step', label: trans.__('Begins a step') },
           { value: 'parameters', label: trans.__('Parameters') },
           { value: 'setup', label: trans.__('Setup: repeated in every step') },
