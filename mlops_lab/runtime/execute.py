@@ -10,22 +10,40 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import papermill
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, papermill_engines
-from papermill.exceptions import PapermillExecutionError
 
 from .client import OwnSockets
 from .outputs import Cap
+
+
+@contextlib.contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """As if these modules were not installed, those that are imported already left alone."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
+
+
+# Papermill looks for a client of each object store that it can write to, which takes longer than the rest of it; step
+# notebooks are files.
+with _without("pyarrow.fs", "boto3", "azure.datalake.store", "azure.storage.blob", "gcsfs", "github"):
+    import papermill
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.exceptions import PapermillExecutionError
 
 ENGINE = "mlops_lab"
 _STATUS_OF_SIGNAL = {

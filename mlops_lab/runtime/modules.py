@@ -16,11 +16,16 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from . import session
+
 HELD, PATCH = "module:", "patch:"
 KINDS = (HELD, PATCH)
 _NOTHING = object()
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, property, staticmethod, classmethod,
          types.MemberDescriptorType, types.GetSetDescriptorType)  # fmt: skip
+
+_PLAIN = {str, int, float, bool, tuple, dict, list, type(None), types.MemberDescriptorType, types.GetSetDescriptorType,
+          types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType}  # fmt: skip
 
 
 def local(folder: str) -> dict[str, types.ModuleType]:
@@ -65,20 +70,27 @@ def patches() -> dict[str, Any]:
     That is code of the notebook anywhere, and ways to display a class that another package made and set while it ran, as
     seaborn does to matplotlib's colour maps.
     """
-    found = {}
+    found = session.members()
     for name, module in list(sys.modules.items()):
         root = name.partition(".")[0]
         if root in {"__main__", "__mp_main__", "mlops_lab_runtime"} or not hasattr(module, "__dict__"):
             continue
-        for attribute, content in list(vars(module).items()):
-            kind = type(content)
-            if kind is types.FunctionType and content.__module__ == "__main__":
+        items = list(vars(module).items())  # ten thousands in all, each time that a step ends
+        for attribute, content in items:
+            if type(content) is types.FunctionType and content.__module__ == "__main__":
                 found[f"{PATCH}{name}.{attribute}"] = content
-            elif isinstance(content, type) and content.__module__ == name and root not in sys.stdlib_module_names:
-                for inner, held in list(vars(content).items()):
-                    function = held if type(held) is types.FunctionType else _code_in(held)
-                    if function is not None and _is_from_outside(inner, function, root):
-                        found[f"{PATCH}{name}.{attribute}.{inner}"] = held
+        if root in sys.stdlib_module_names:
+            continue
+        for attribute, content in items:
+            if not isinstance(content, type) or content.__module__ != name:
+                continue
+            for inner, held in list(vars(content).items()):
+                kind = type(held)
+                if kind in _PLAIN:
+                    continue
+                function = held if kind is types.FunctionType else _code_in(held)
+                if function is not None and _is_from_outside(inner, function, root):
+                    found[f"{PATCH}{name}.{attribute}.{inner}"] = held
     return found
 
 
@@ -93,12 +105,16 @@ def _code_in(held: Any) -> Any:
 
 
 def _is_from_outside(name: str, function: Any, root: str) -> bool:
-    home = (getattr(function, "__module__", None) or "").partition(".")[0]
-    return home == "__main__" or (name.startswith("_repr_") and home != root and "<locals>" in function.__qualname__)
+    home = getattr(function, "__module__", None) or ""
+    if home == "__main__" or not name.startswith("_repr_"):
+        return bool(home == "__main__")
+    return home.partition(".")[0] != root and "<locals>" in function.__qualname__
 
 
 def value(member: str) -> Any:
-    """The value of a member, which exists. Raises `AttributeError` if it doesn't."""
+    """The value of a member, which exists. Raises `AttributeError` or `KeyError` if it doesn't."""
+    if member.startswith(session.MARK):
+        return session.value(member)
     holder, attribute = _holder(member)
     try:
         return vars(holder)[attribute]  # and not what a property or an accessor gives for it
@@ -111,6 +127,9 @@ def put(member: str, new: Any, names: dict[str, Any]) -> None:
 
     `names` is the namespace of the notebook: `from helper import TABLE` binds the module's object there.
     """
+    if member.startswith(session.MARK):
+        session.put(member, new)
+        return
     holder, attribute = _holder(member)
     old = vars(holder).get(attribute, _NOTHING)
     setattr(holder, attribute, new)

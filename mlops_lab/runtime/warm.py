@@ -16,6 +16,7 @@ import atexit
 import builtins
 import contextlib
 import gc
+import importlib
 import json
 import os
 import random
@@ -28,6 +29,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+# All that a kernel imports until it runs its first cell; the debugger is a third of the time that it takes to start.
+_OF_KERNELS = (
+    "ipykernel.ipkernel", "ipykernel.kernelapp", "ipykernel.debugger", "IPython.core.completer", "IPython.core.oinspect",
+    "IPython.core.debugger", "IPython.core.completerlib", "IPython.core.logger", "IPython.extensions.storemagic",
+    "tornado.platform.asyncio", "sqlite3", "faulthandler",
+)  # fmt: skip
 _TIED = "matplotlib_inline.backend_inline"  # ties itself to the kernel that it is imported in
 # Native threads that stop for a fork and come back after it: those of linear algebra (OpenBLAS) and of a memory allocator.
 _STOP_FOR_A_FORK = {"numpy.linalg", "scipy.linalg"}
@@ -44,10 +51,9 @@ class Unsafe(Exception):
 
 def prepare(statements: list[str], local: list[str]) -> None:
     """Import what a kernel imports, then the notebook's modules. Raises `Unsafe`."""
-    import ipykernel.ipkernel
-    import ipykernel.kernelapp  # noqa: F401
-    import IPython.core.completer
-    import IPython.core.interactiveshell  # noqa: F401
+    for name in _OF_KERNELS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
     boot = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
     with open(boot, encoding="utf-8") as file:
