@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from mlops_lab.errors import MlopsLabError, UsageError
 from mlops_lab.events import TrackingRun
@@ -36,7 +37,7 @@ _RECORD = "mlflow-ui.json"
 def address(uri: str) -> str:
     """The web address of a store's UI, without a slash at its end; empty for a local store, which has none."""
     if uri.startswith(("http://", "https://")):
-        return without_password(uri).rstrip("/")
+        return without_password(uri).partition("#")[0].rstrip("/")
     if uri.partition(":")[0] in ("databricks", "databricks-uc"):
         return _databricks_host(uri.partition("://")[2])
     return ""
@@ -52,12 +53,19 @@ def place(run: TrackingRun, model: str = "") -> str:
 def _databricks_host(profile: str) -> str:
     """The workspace that MLflow's `databricks` or `databricks://PROFILE` means; empty if nothing says it."""
     if not profile and os.environ.get("DATABRICKS_HOST"):
-        return os.environ["DATABRICKS_HOST"].rstrip("/")
+        return _site(os.environ["DATABRICKS_HOST"])
     known = configparser.ConfigParser(interpolation=None)
     with contextlib.suppress(configparser.Error, OSError):
         known.read(os.environ.get("DATABRICKS_CONFIG_FILE") or Path.home() / ".databrickscfg")
     wanted = profile.partition(":")[0] or os.environ.get("DATABRICKS_CONFIG_PROFILE") or "DEFAULT"
-    return known[wanted].get("host", "").rstrip("/") if wanted in known else ""
+    return _site(known[wanted].get("host", "")) if wanted in known else ""
+
+
+def _site(host: str) -> str:
+    """A workspace's address without what is copied along from a browser: a path, `?o=123`; names alone are taken, too."""
+    host = host.strip()
+    parts = urlsplit(host if "://" in host else f"https://{host}")
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def store_of(place: Path) -> tuple[Path, str]:

@@ -75,10 +75,13 @@ class Session:
             return ""
         saved = path.stat().st_mtime
         source = {cell.id: cell for cell in read(path).cells}
+        known = {cell.source.strip() for cell in source.values()}
         for identity, (text, when) in self.executed.items():
             cell = source.get(identity)
             text = in_place(text)[0]
-            if when <= saved or is_ours(text) or (cell and cell.source.strip() == text.strip()):
+            # VS Code names cells otherwise than their file does: then it is the text that tells.
+            same = cell.source.strip() == text.strip() if cell else text.strip() in known
+            if when <= saved or is_ours(text) or same:
                 continue
             which = f"cell {cell.number}" if cell else "a cell"
             clock = time.strftime("%H:%M:%S", time.localtime(saved))

@@ -58,7 +58,8 @@ def resume(magics: Magics, run: str, executed: Path | None, folder: Path, as_jso
 
 
 def runs(magics: Magics, **arguments: Any) -> None:
-    """List runs, and attach to those of this notebook that are in progress."""
+    """List runs with the way to MLflow, and attach to those of this notebook that are in progress."""
+    from mlops_lab import mlflow_ui
     from mlops_lab.api import Run
     from mlops_lab.cli import history
     from mlops_lab.runs import homes
@@ -66,6 +67,10 @@ def runs(magics: Magics, **arguments: Any) -> None:
     history.runs(**arguments)
     if arguments["as_json"] or not in_kernel():
         return
+    with contextlib.suppress(UsageError):  # nothing was tracked
+        from mlops_lab.widget.link import show_link
+
+        show_link(*mlflow_ui.store_of(arguments["folder"]), by_click=True)
     for home in homes(arguments["folder"]):
         for folder in home.list():
             if folder.is_active and _is_of(folder, arguments["folder"]):

@@ -34,9 +34,17 @@ def ui_command(folder: Path) -> str:
     uri = default_uri(folder)
     if uri.startswith(("http:", "https:")):
         return f"open {without_password(uri)}"
-    command = "mlflow" if shutil.which("mlflow") else os.path.relpath(Path(sys.executable).with_name("mlflow"))
-    shown = shlex.quote(uri) if without_password(uri) == uri else f'"${URI}"'
-    return f"{shlex.quote(command)} ui --backend-store-uri {shown}"
+    command = "mlops-lab" if shutil.which("mlops-lab") else os.path.relpath(Path(sys.executable).with_name("mlops-lab"))
+    return shlex.join([command, "mlflow", os.path.relpath(folder)])
+
+
+def store_of(told: str, notebook: Path, home: Path) -> str:
+    """The store that a log tells of, with its password where the environment names it, for logs have none.
+
+    `home` is the folder of the runs: it may have been moved with its store.
+    """
+    known = (default_uri(notebook.parent), f"sqlite:///{home / 'mlflow.db'}")
+    return next((uri for uri in known if without_password(uri) == without_password(told)), told)
 
 
 def without_password(text: str) -> str:

@@ -16,8 +16,8 @@ from typing import Any
 
 from mlops_lab import runstate
 from mlops_lab.errors import MlopsLabError, UsageError
-from mlops_lab.runs import Home, RunFolder
-from mlops_lab.tracking import default_uri, without_password
+from mlops_lab.runs import RunFolder
+from mlops_lab.tracking import store_of, without_password
 
 _PAGE = 1000
 
@@ -48,22 +48,14 @@ def _search(order: dict[str, Any]) -> list[str]:
     stores: dict[str, dict[str, str]] = {}  # store -> MLflow's id of a run -> our folder
     untracked = {}
     for path, state in states.items():
-        uri = _store(Path(path), state)
-        if uri and state.tracking:
+        if state.tracking:
+            uri = store_of(state.tracking.uri, Path(state.notebook), Path(path).parent.parent)
             stores.setdefault(uri, {})[state.tracking.run_id] = path
         else:
             untracked[path] = state
     found = [path for uri, runs in stores.items() for path in _of_store(uri, runs, states, order["where"])]
     local = SearchUtils.filter([_as_mlflow(path, state) for path, state in untracked.items()], order["where"])
     return found + [run.info.run_id for run in local]
-
-
-def _store(path: Path, state: runstate.RunState) -> str:
-    """The store that has the run: with its password where the environment names it, for logs have none."""
-    told = state.tracking.uri if state.tracking else ""
-    known = default_uri(Path(state.notebook).parent)
-    beside = f"sqlite:///{Home(path.parent.parent).folder / 'mlflow.db'}"
-    return next((uri for uri in (known, beside) if without_password(uri) == told), told)
 
 
 def _of_store(uri: str, runs: dict[str, str], states: dict[str, runstate.RunState], where: str) -> list[str]:

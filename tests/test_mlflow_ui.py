@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
+import shlex
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import nbformat as nbf
 import pytest
 from conftest import is_alive, notebook_node
+from jupyter_client.manager import start_new_kernel
 from typer.testing import CliRunner
 
 import mlops_lab
@@ -22,6 +25,7 @@ from mlops_lab.cli import app
 from mlops_lab.errors import UsageError
 from mlops_lab.events import TrackingRun
 from mlops_lab.mlflow_ui import Ui, address, place
+from mlops_lab.tracking import ui_command
 
 FIT = """
 from sklearn.linear_model import LogisticRegression
@@ -94,10 +98,10 @@ def test_the_ui_of_the_store_answers_is_shared_and_ends_with_who_opened_it(finis
         urllib.request.urlopen(f"{ui.url}/health", timeout=2)
 
 
-def test_the_command_serves_until_it_is_ended(finished):
+def test_the_command_that_a_run_prints_serves_until_it_is_ended(finished):
     folder, _ = finished
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlops_lab.cli", "mlflow", str(folder), "--no-browser"], stdout=subprocess.PIPE, text=True,
+        [*shlex.split(ui_command(folder)), "--no-browser"], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     try:
@@ -120,24 +124,75 @@ def test_the_command_serves_until_it_is_ended(finished):
         urllib.request.urlopen(f"{url}/health", timeout=2)
 
 
+def test_the_list_of_runs_in_a_notebook_leads_to_mlflow_by_a_click(finished):
+    folder, (run, _) = finished
+    manager, client = start_new_kernel(cwd=str(folder), env={**os.environ, "JPY_SESSION_NAME": str(folder / "nb.ipynb")})
+    heard: list[dict[str, Any]] = []
+
+    def states() -> dict[str, Any]:
+        content = [m["content"]["data"].get("state", {}) for m in heard if m["msg_type"] in ("comm_open", "comm_msg")]
+        return {name: value for state in content for name, value in state.items()}
+
+    try:
+        client.execute_interactive("%load_ext mlops_lab\n%mlops runs", output_hook=heard.append, timeout=90)
+        assert run.id in "".join(m["content"]["text"] for m in heard if m["msg_type"] == "stream")
+        assert (states()["by_click"], states()["port"]) == (True, 0)
+        (comm,) = (m["content"]["comm_id"] for m in heard if "by_click" in m["content"].get("data", {}).get("state", {}))
+        # What the page sends when the button is pressed.
+        update = {"method": "update", "state": {"origin": "http://127.0.0.1:9999"}, "buffer_paths": []}
+        client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": comm, "data": update}))
+        deadline = time.monotonic() + 120
+        while not states()["port"]:
+            assert time.monotonic() < deadline and not states().get("failure"), states()
+            with contextlib.suppress(queue.Empty):
+                heard.append(client.get_iopub_msg(timeout=1))
+        with urllib.request.urlopen(f"http://127.0.0.1:{states()['port']}/health", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+
+
 ADDRESSES = {
     "http://me:secret@mlflow.example:5000/": "http://mlflow.example:5000",
     "https://mlflow.example/base": "https://mlflow.example/base",
+    "https://mlflow.example/team/a/mlflow/": "https://mlflow.example/team/a/mlflow",
+    "https://mlflow.example/base/#/experiments/3": "https://mlflow.example/base",
     "sqlite:////tmp/mlflow.db": "",
     "file:///tmp/mlruns": "",
     "databricks": "https://first.example",
     "databricks://other": "https://other.example",
     "databricks://nobody": "",
+    "databricks-uc": "https://first.example",
+    "databricks-uc://other": "https://other.example",
+    "databricks://copied": "https://adb-1.example",
+    "databricks://bare": "https://adb-2.example",
+    "postgresql://me:secret@db.example/mlflow": "",
 }
 
 
 @pytest.mark.parametrize("uri", ADDRESSES)
 def test_a_store_has_the_address_of_its_ui_and_never_a_password(uri, tmp_path, monkeypatch):
     config = tmp_path / "cfg"
-    config.write_text("[DEFAULT]\nhost = https://first.example/\ntoken = x%y\n[other]\nhost = https://other.example\n")
+    config.write_text(
+        "[DEFAULT]\nhost = https://first.example/\ntoken = x%y\n[other]\nhost = https://other.example\n"
+        "[copied]\nhost = https://adb-1.example/?o=123#job\n[bare]\nhost = adb-2.example\n"
+    )
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(config))
     monkeypatch.delenv("DATABRICKS_HOST", raising=False)
     assert address(uri) == ADDRESSES[uri]
+
+
+def test_the_workspace_of_the_environment_goes_before_the_file_and_a_profile_before_both(tmp_path, monkeypatch):
+    config = tmp_path / "cfg"
+    config.write_text("[DEFAULT]\nhost = https://first.example\n[other]\nhost = https://other.example\n")
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("DATABRICKS_HOST", "adb-3.example/")
+    assert address("databricks") == "https://adb-3.example"
+    assert address("databricks://other") == "https://other.example"
+    monkeypatch.delenv("DATABRICKS_HOST")
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "other")
+    assert address("databricks") == "https://other.example"
 
 
 def test_runs_and_models_have_their_places_below_it():
@@ -147,6 +202,7 @@ def test_runs_and_models_have_their_places_below_it():
     assert place(run("sqlite:///x")) == "/#/experiments/7/runs/abc"
     assert place(run("http://x"), "m-1") == "/#/experiments/7/models/m-1"
     assert place(run("databricks://p")) == "/ml/experiments/7/runs/abc"
+    assert place(run("databricks-uc"), "m-1") == "/ml/experiments/7/models/m-1"
 
 
 def test_a_folder_without_a_store_is_told(tmp_path, monkeypatch):

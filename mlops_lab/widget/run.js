@@ -501,21 +501,35 @@ function drawOutput({ kind, name, text, mime, data, html }) {
   return make('pre', { class: kind === 'error' || name === 'stderr' ? 'mr-stderr' : null }, plain(text));
 }
 
-/** The link of `%mlops mlflow` (link.py), whose UI starts once the page has said where it is. */
+/** The link to MLflow (link.py), whose UI starts once the page has said where it is: at once, or by a click. */
 function drawLink(model, el) {
   const line = make('p', { role: 'status' });
+  let opened = null; // by a click, filled when the UI is there: a page may only open one on a click
+  const start = () => {
+    model.set('origin', location.origin);
+    model.save_changes();
+  };
+  const click = () => {
+    opened = window.open('', '_blank');
+    opened?.document.body.append('Waiting for MLflow …');
+    start();
+  };
   const draw = async () => {
-    const port = model.get('port');
+    const [port, failure] = [model.get('port'), model.get('failure')];
     const address = model.get('address') || (port ? await proxied(port) : '');
-    const failure = model.get('failure');
-    line.replaceChildren(failure || (address ? make('a', { href: address, target: '_blank', rel: 'noopener', class: 'mlops-mlflow' }, 'Open MLflow') : 'MLflow starts …'));
+    if (opened && (address || failure)) {
+      address ? (opened.location.href = address) : opened.close();
+      opened = null;
+    }
+    const button = model.get('by_click') && !model.get('origin') && make('button', { type: 'button', onclick: click }, 'Open MLflow');
+    const link = address && make('a', { href: address, target: '_blank', rel: 'noopener', class: 'mlops-mlflow' }, 'Open MLflow');
+    line.replaceChildren(failure || link || button || 'MLflow starts …');
   };
   model.on('change', draw);
   el.append(line);
   draw();
-  if (!model.get('origin')) {
-    model.set('origin', location.origin);
-    model.save_changes();
+  if (!model.get('origin') && !model.get('by_click')) {
+    start();
   }
   return () => model.off('change', draw);
 }

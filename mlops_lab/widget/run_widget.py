@@ -164,13 +164,16 @@ class RunWidget(anywidget.AnyWidget):
 
     def _open_mlflow(self, message: dict[str, Any]) -> None:
         from mlops_lab.mlflow_ui import Ui
+        from mlops_lab.tracking import store_of
 
-        started = self.run.folder.started
-        if started is None:
+        tracked = self._state.tracking
+        if tracked is None:
             return
+        notebook = Path(self._state.notebook)
+        uri = store_of(tracked.uri, notebook, self.run.folder.path.parent.parent)
         origin = str(message.get("origin", ""))
         origins = [origin] if origin.startswith(("http://", "https://")) else []
-        ui = Ui.open(Path(started.notebook).parent, origins=origins)
+        ui = Ui.open(notebook.parent, uri, origins=origins)
         self.send({"type": "mlflow", "port": ui.port, "place": message.get("place", "")})
 
     def _send_notebook(self, _: dict[str, Any]) -> None:

@@ -46,7 +46,8 @@ test.describe.configure({ mode: 'serial' });
 test.setTimeout(240_000);
 
 test('a run is shown live, survives a reload of the page, and its link opens MLflow', async ({ page, tmpPath, baseURL }) => {
-  await page.contents.uploadContent(notebook(CELLS), 'text', `${tmpPath}/live.ipynb`);
+  const list = { id: 'list', source: '%mlops runs', tags: [] };
+  await page.contents.uploadContent(notebook([...CELLS, list]), 'text', `${tmpPath}/live.ipynb`);
   await page.notebook.openByPath(`${tmpPath}/live.ipynb`);
   await page.notebook.activate('live.ipynb');
   await page.notebook.runCell(0);
@@ -77,6 +78,16 @@ test('a run is shown live, survives a reload of the page, and its link opens MLf
   expect(mlflow.url().startsWith(`${baseURL}/`)).toBe(true);
   await expect(mlflow.getByText('rounds').first()).toBeVisible({ timeout: 60_000 });
   await mlflow.close();
+
+  // The list of runs leads there, too.
+  await page.notebook.runCell(4);
+  const again = page.context().waitForEvent('page');
+  await page.getByRole('button', { name: 'Open MLflow' }).click();
+  const store = await again;
+  await store.waitForURL(/\/proxy\/\d+\//, { timeout: 120_000 });
+  expect(store.url().startsWith(`${baseURL}/`)).toBe(true);
+  await expect(store.getByText('live').first()).toBeVisible({ timeout: 60_000 });
+  await store.close();
 });
 
 test('ten thousand outputs leave the page usable', async ({ page, tmpPath }) => {
