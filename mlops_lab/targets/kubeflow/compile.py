@@ -26,6 +26,7 @@ from mlops_lab.targets.attempt import dotted, order_of
 from mlops_lab.targets.kubeflow import document, files, settings, source
 from mlops_lab.targets.kubeflow.interface import Interface, Interfaces, Names, Value, native_type
 from mlops_lab.targets.kubeflow.requirements import python_version, requirements
+from mlops_lab.targets.selection import Selection, select
 
 _NAMES_OF_SOURCE = {"kfp", "dsl", "print", "_run"}
 _DEFAULT_OPTIONS = Options()
@@ -60,11 +61,14 @@ class Compiled:
 def compile_pipeline(plan: Plan, options: Options = _DEFAULT_OPTIONS, *, install: bool = True, pack: bool = True) -> Compiled:
     """Compile a plan. With `install` off, the images have all packages, and nothing is installed when a step starts.
 
+    Where the options ask for some steps only, there are the tasks of these and of what they depend on. They are those of the
+    whole pipeline to the byte, so that KFP's cache has what ran before; what has to run again is left out of the cache.
+
     With `pack` off, the files beside the notebook are left out: to look at, not to run.
 
     Raises `UsageError` for a step or a pipeline that is larger than Kubeflow takes, naming it and the way out.
     """
-    return _Compiler(plan, install, pack).compile()
+    return _Compiler(plan, install, pack, select(plan, options)).compile()
 
 
 def pipeline_name(plan: Plan) -> str:
@@ -75,10 +79,12 @@ def pipeline_name(plan: Plan) -> str:
 class _Compiler:
     """Compiles one plan."""
 
-    def __init__(self, plan: Plan, install: bool, pack: bool = True) -> None:
+    def __init__(self, plan: Plan, install: bool, pack: bool = True, selection: Selection | None = None) -> None:
         self.plan, self.install = plan, install
+        self.selection = selection or select(plan, _DEFAULT_OPTIONS)
+        self.steps = [step for step in plan.steps if step.name in self.selection.needed]
         self.name = pipeline_name(plan)
-        self.interfaces = Interfaces(plan)
+        self.interfaces = Interfaces(plan, self.selection.needed)
         names = Names()
         self.values = tuple(Value(names.new(p.name), p, native_type(p)) for p in self.interfaces.parameters)
         self.packed = files.packed(plan) if pack else {}
@@ -89,7 +95,7 @@ class _Compiler:
     def compile(self) -> Compiled:
         from kfp import dsl
 
-        components = {step.name: self._component(step) for step in self.plan.steps}
+        components = {step.name: self._component(step) for step in self.steps}
         first, last = self.interfaces.pack, self.interfaces.finish
         file = self.plan.pipeline.notebook.path.name
         pack = (
@@ -104,9 +110,9 @@ class _Compiler:
         def body(*channels: Any) -> None:
             given = dict(zip((value.parameter.name for value in self.values), channels, strict=True))
             tasks: dict[str, Any] = {first: pack()} if pack is not None else {}
-            for step in self.plan.steps:
+            for step in self.steps:
                 tasks[step.name] = components[step.name](**self._arguments(step.name, given, tasks))
-                settings.apply(tasks[step.name], self.plan, step)
+                settings.apply(tasks[step.name], self.plan, step, anew=step.name in self.selection.forced)
             if finish is not None:
                 finish(**self._arguments(last, given, tasks))
 
@@ -123,7 +129,7 @@ class _Compiler:
         spec, platform = document.as_dicts(graph.pipeline_spec, graph.platform_spec)
         text = document.write(self.plan, spec, platform)
         document.check_size(text, spec)
-        steps = tuple(step.name for step in self.plan.steps)
+        steps = tuple(step.name for step in self.steps)
         tasks = tuple(name for name in (first, *steps, last) if name)
         return Compiled(self.name, text, spec, platform, steps, tasks, {s: self.interfaces[s] for s in steps}, self.values)
 

@@ -10,7 +10,7 @@ import json
 import keyword
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -106,10 +106,11 @@ def is_given_from_outside(parameter: Parameter) -> bool:
 
 
 class Interfaces:
-    """The interfaces of all steps of a plan."""
+    """The interfaces of all steps of a plan, of which those named run; all of them by default."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, run: Collection[str] | None = None) -> None:
         self.plan = plan
+        self.run = frozenset(step.name for step in plan.steps) if run is None else frozenset(run)
         self.parameters = [p for p in plan.pipeline.parameters if is_given_from_outside(p)]
         names = {step.name for step in plan.steps}
         several = sum(not sources for sources in self.waits_for.values()) > 1
@@ -134,9 +135,14 @@ class Interfaces:
     @cached_property
     def finish(self) -> str:
         """The task at the end that sees whether unrelated steps used the same files; a single last step does that by itself."""
-        last = {step.name for step in self.plan.steps} - {name for names in self.waits_for.values() for name in names}
         names = {step.name for step in self.plan.steps}
-        return next(n for n in ("finish", "finish-steps", "finish-all-steps") if n not in names) if len(last) > 1 else ""
+        return next(n for n in ("finish", "finish-steps", "finish-all-steps") if n not in names) if len(self._last) > 1 else ""
+
+    @cached_property
+    def _last(self) -> list[str]:
+        """The steps that run and that no other one which runs waits for."""
+        above = {name for step in self.run for name in self.waits_for[step]}
+        return [step.name for step in self.plan.steps if step.name in self.run - above]
 
     @cached_property
     def types(self) -> dict[tuple[str, str], str]:
@@ -170,9 +176,7 @@ class Interfaces:
             found[step.name] = self._interface(step, outputs)
         if self.finish:
             names = Names()
-            last = [name for name in found if name and not any(name in sources for sources in self.waits_for.values())]
-            states = {name: names.new(f"state_from_{name}") for name in last if name != self.pack}
-            found[self.finish] = Interface(states=states)
+            found[self.finish] = Interface(states={name: names.new(f"state_from_{name}") for name in self._last})
         return found
 
     def _interface(self, step: StepPlan, outputs: dict[str, dict[str, Port]]) -> Interface:

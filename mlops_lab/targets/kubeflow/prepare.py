@@ -13,20 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlops_lab.checks import Diagnostic
-from mlops_lab.errors import CheckError, UsageError
+from mlops_lab.errors import CheckError
 from mlops_lab.plan import Plan
 from mlops_lab.targets import Options
 from mlops_lab.targets.kubeflow.client import Client
 from mlops_lab.targets.kubeflow.compile import Compiled
-
-
-def refuse_parts(options: Options) -> None:
-    """Raise `UsageError` for a run of some steps only."""
-    if options.start or options.end or options.only:
-        raise UsageError(
-            "On Kubeflow a pipeline runs as a whole: leave out --from, --to and --only. Steps that ran before on the same "
-            "inputs are taken from Kubeflow's cache."
-        )
 
 
 def sound_there(plan: Plan) -> list[Diagnostic]:

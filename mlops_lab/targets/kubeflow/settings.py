@@ -29,8 +29,11 @@ def of_step(plan: Plan, step: StepPlan) -> KubeflowSettings:
     return msgspec.convert(merged, KubeflowSettings)
 
 
-def apply(task: Any, plan: Plan, step: StepPlan) -> None:
-    """Ask Kubeflow for what the step's settings say. Raises `UsageError` for one that it would refuse."""
+def apply(task: Any, plan: Plan, step: StepPlan, anew: bool = False) -> None:
+    """Ask Kubeflow for what the step's settings say; with `anew`, not to look into its cache.
+
+    Raises `UsageError` for a setting that it would refuse.
+    """
     for _, message, fix in wrong(plan, step):
         raise UsageError(f"{message[0].upper()}{message[1:]} {fix}")
     asked = step.step.settings
@@ -44,7 +47,7 @@ def apply(task: Any, plan: Plan, step: StepPlan) -> None:
         task.set_accelerator_type(wanted.gpu_type or kind).set_accelerator_limit(count)
     if asked.retries and not step.step.gate:
         task.set_retry(asked.retries, backoff_duration="1s", backoff_factor=2.0, backoff_max_duration=_LONGEST_WAIT)
-    task.set_caching_options(asked.cache)
+    task.set_caching_options(asked.cache and not anew)
     for name, value in sorted(asked.env.items()):
         task.set_env_variable(name, value)
     _kubernetes(task, plan, step, wanted)

@@ -22,7 +22,8 @@ from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 from mlops_lab.targets.kubeflow.connections import Connections
 from mlops_lab.targets.kubeflow.follow import Follower, Remote
-from mlops_lab.targets.kubeflow.prepare import environments, plugins_input, prepared, refuse_parts, sound_there
+from mlops_lab.targets.kubeflow.prepare import environments, plugins_input, prepared, sound_there
+from mlops_lab.targets.selection import select
 
 _TRIES = 5
 _REFRESH = (3, 10)  # seconds for a look in passing
@@ -36,7 +37,7 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = (), plac
     """
     from mlops_lab.tracking import Tracker
 
-    refuse_parts(options)
+    select(plan, options)  # an unknown step is told before anything else
     warnings = sound_there(plan)
     compiled = compile_pipeline(plan, options)
     notebook = plan.pipeline.notebook
@@ -49,6 +50,9 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = (), plac
     folder = home.new_run()
     with folder.owned(), _log(folder, listeners) as log:
         _begin(plan, options, experiment, folder, log)
+        for step in plan.steps:
+            if step.name not in compiled.steps:
+                log.append(ev.StepSkipped(step=step.name, because="not selected"))
         for warning in warnings:
             log.append(ev.Message(level="warning", text=f"{warning.code}: {warning.message} {warning.fix}"))
         before = _to_retry(plan, options, home)
@@ -128,7 +132,10 @@ def _begin(plan: Plan, options: Options, experiment: str, folder: RunFolder, log
             target="kubeflow",
             parameters=defaults | dict(options.parameters),
             experiment=experiment,
-            options={"cache": options.cache, "tracking": options.tracking},
+            options={
+                k: list(v) if isinstance(v := getattr(options, k), tuple) else v
+                for k in ("start", "end", "only", "cache", "tracking")
+            },
             resumed_from=options.resume[0] if options.resume else "",
             mlops_lab=__version__,
         )
