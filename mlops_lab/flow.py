@@ -273,8 +273,10 @@ class Flow:
                     self.run(evaluated_here(statement))
                 else:
                     loads, stores = module_names([statement])
-                    for name in mangled(loads | stores, node.name) | named_in_texts(statement):
+                    for name in mangled(loads, node.name) | named_in_texts(statement):
                         self.load(name, statement.lineno)
+                    for name in mangled(stores - loads, node.name):
+                        self.use(name)
         self.sure.add(node.name)
 
     def _scope(self, node: ast.AST) -> None:

@@ -28,6 +28,7 @@ _CONFIGURES = (
     "register_matplotlib_converters", "init_notebook_mode", "tqdm.pandas", "data_transformers.enable",
     "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
     "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
+    "init_printing", "init_session",
 )  # fmt: skip
 _CONFIGURING_MAGICS = frozenset(
     "matplotlib config load_ext reload_ext autoreload precision pylab xmode colors env set_env".split()

@@ -174,7 +174,20 @@ FUNCTIONS = [
         "x(1), x(1), x.cache_info(), x.cache_parameters(), x.__doc__, x.note",
         portrait=False,
     ),
-    row("a filled lru_cache is refused", "import functools\n@functools.cache\ndef x(a): return a\nx(1)", refused="lru_cache"),
+    row(
+        "what lru_caches remember, in the order of use",
+        "import functools\n@functools.cache\ndef fib(n): calls.append(n); return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+        "def made(k):\n    @functools.lru_cache(maxsize=3, typed=True)\n    def f(a, *b, c=0):\n        if a == 'bad': raise ValueError\n"
+        "        calls.append(a); return [a, k]\n    return f\ncalls = []; fib(9); f = made(5)\n"
+        "for v in (1, 2.0, 2, 'x', (1, 2)): f(v)\nf(2); f(1, 2, c=4)\ntry: f('bad')\nexcept ValueError: pass\nx = [fib, f, calls, f(2)]",
+        "x[0].cache_info(), x[1].cache_info(), x[0](10), len(x[2]), x[1](2) is x[3], x[1]((1, 2)), x[1](3), len(x[2]), x[1].cache_info()",
+        portrait=False,
+    ),
+    row(
+        "a cache over what is no function is refused",
+        "import functools\nx = functools.cache(functools.partial(pow, 2))\nx(3)",
+        refused="lru_cache",
+    ),
     row(
         "cached properties",
         "import functools\nclass A:\n    @functools.cached_property\n    def p(self): 'doc'; return [1]\nx = [A(), A()]; x[0].p.append(2)",

@@ -253,8 +253,41 @@ def _set_torch(wanted: tuple[str, bool]) -> None:
 
 
 def _alias_manager() -> Any:
-    shell = sys.modules["IPython"].get_ipython()
-    return shell and shell.alias_manager
+    return _shell() and _shell().alias_manager
+
+
+def _shell() -> Any:
+    return sys.modules["IPython"].get_ipython()
+
+
+_PLAIN_TEXT = ("float_precision", "pprint", "max_width", "max_seq_length", "newline", "verbose")
+
+
+def _get_ipython() -> dict[str, Any]:
+    """How it shows values and errors, and which expressions of a cell."""
+    shell = _shell()
+    if not hasattr(shell, "display_formatter"):
+        return {}
+    plain = shell.display_formatter.formatters["text/plain"]
+    found = {name: getattr(plain, name) for name in _PLAIN_TEXT}
+    return {**found, "shown": shell.ast_node_interactivity, "errors": shell.InteractiveTB.mode}
+
+
+def _set_ipython(wanted: dict[str, Any]) -> None:
+    now = _get_ipython()
+    for name, value in wanted.items():
+        if now and now[name] != value:
+            if name == "shown":
+                _shell().ast_node_interactivity = value
+            elif name == "errors":
+                _shell().InteractiveTB.set_mode(mode=value)
+            else:
+                setattr(_shell().display_formatter.formatters["text/plain"], name, value)
+
+
+def _set_pushed(wanted: list[str]) -> None:
+    if _shell():
+        _shell().dir_stack[:] = wanted
 
 
 def _get_aliases() -> list[tuple[str, str]]:
@@ -296,6 +329,7 @@ STATES: dict[str, State] = {
                            lambda s: sys.modules["torch"].set_rng_state(
                                sys.modules["torch"].frombuffer(bytearray(s), dtype=sys.modules["torch"].uint8)),
                            random=True, lazy=True),
+    "@ipython": State("IPython", _get_ipython, _set_ipython),  # before NumPy's print options, which it may set
     "@cwd": State("os", os.getcwd, os.chdir),
     "@environ": State("os", _environment, _set_environment),
     "@sys.path": State("sys", lambda: list(sys.path), lambda p: sys.path.__setitem__(slice(None), p)),
@@ -314,6 +348,7 @@ STATES: dict[str, State] = {
                      lazy=True, roots=frozenset({"polars"})),
     "@locale": State("locale", lambda: locale.setlocale(locale.LC_ALL), _set_locale),
     "@recursionlimit": State("sys", sys.getrecursionlimit, sys.setrecursionlimit),
+    "@pushd": State("IPython", lambda: list(_shell().dir_stack) if _shell() else [], _set_pushed),
     "@aliases": State("IPython", _get_aliases, _set_aliases),
     "@decimal": State("decimal", _get_decimal, _set_decimal),
     "@warnings.filters": State("warnings", _get_filters, _set_filters),  # before those shown, which a change of it forgets

@@ -36,7 +36,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, guard, modules, shown
+from . import ambient, guard, modules, session, shown
 from .ambient import InputRefused
 from .definitions import name_replayed
 from .files import OpenedFiles
@@ -265,6 +265,8 @@ class Kit:
         self._note_module()
         if any(_MAY_PATCH.search(source) for _, source in self.order["sources"]):
             self._note(modules.patches())  # what the prelude has put into packages
+        else:
+            self._note(session.members())
 
     def _note(self, members: Iterable[str]) -> None:
         """Digest what did not come with the inputs."""

@@ -12,9 +12,11 @@ import importlib
 import itertools
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+from . import caches, formulas
 from .memory import OWNED, Refused, name_of, span
 
 
@@ -23,18 +25,6 @@ def _module(name: str) -> Any:
 
 
 # -- functools -----------------------------------------------------------------------------------------------------
-
-
-def _cached_function(wrapper: Any, _: Any) -> Any:
-    if wrapper.cache_info().currsize:
-        raise Refused("it remembers the results of its calls (functools.lru_cache), and that memory can't be passed on")
-    parameters = wrapper.cache_parameters()
-    attributes = {k: v for k, v in wrapper.__dict__.items() if k not in ("__wrapped__", "cache_parameters")}
-    return _make_cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), attributes, None, None, _update
-
-
-def _make_cached(function: Any, maxsize: Any, typed: bool) -> Any:
-    return functools.lru_cache(maxsize, typed)(function)
 
 
 def _update(value: Any, attributes: dict[str, Any]) -> Any:
@@ -163,6 +153,26 @@ def arrays_of(values: Any) -> list[Any]:
     return [found for v in inner if isinstance(v, numpy.ndarray) or _is_pandas(v) for found in arrays_of(v)]
 
 
+def _frame(value: Any) -> Any:
+    """A frame or series with the attributes that its own pickling leaves out, as patsy sets them; accessors are made anew."""
+    kind = type(value)
+    rest = {
+        name: held
+        for name, held in value.__dict__.items()
+        if not hasattr(kind, name) and name not in _FRAMES_OWN and name not in value._metadata
+    }
+    if not rest:
+        return NotImplemented
+    made = value.__reduce_ex__(5)
+    return (*made[:2], (made[2], rest), None, None, _set_frame)
+
+
+def _set_frame(value: Any, content: tuple[Any, dict[str, Any]]) -> Any:
+    value.__setstate__(content[0])
+    value.__dict__.update(content[1])
+    return value
+
+
 def _is_pandas(value: Any) -> bool:
     return type(value).__module__.startswith("pandas.core.arrays")
 
@@ -193,6 +203,41 @@ def reduce_tensor(value: Any, packer: Any) -> Any:
 def _set_gradient(tensor: Any, gradient: Any) -> Any:
     tensor.grad = gradient
     return tensor
+
+
+def is_optimizer(value: Any) -> bool:
+    """True for optimizers of PyTorch, which exist only where that part of it is loaded."""
+    return isinstance(value, getattr(sys.modules.get("torch.optim"), "Optimizer", ()))
+
+
+def reduce_optimizer(value: Any) -> Any:
+    """An optimizer with what its own pickling leaves out: hooks, and that a scheduler counts its steps."""
+    state = value.__getstate__()
+    if not isinstance(state, dict):
+        return NotImplemented
+    rest = {k: v for k, v in sorted(value.__dict__.items()) if k not in state}
+    counted = hasattr(rest.get("step"), "_wrapped_by_lr_sched")
+    if counted:
+        del rest["step"]
+    return copyreg.__newobj__, (type(value),), (state, rest, counted), None, None, _set_optimizer  # type: ignore[attr-defined]
+
+
+def _set_optimizer(value: Any, content: tuple[dict[str, Any], dict[str, Any], bool]) -> Any:
+    state, rest, counted = content
+    value.__setstate__(state)
+    value.__dict__.update(rest)
+    if counted:  # as a scheduler does when it is made
+        function, reference = value.step.__func__, weakref.ref(value)
+
+        @functools.wraps(function)
+        def step(*arguments: Any, **named: Any) -> Any:
+            optimizer: Any = reference()
+            optimizer._opt_called = True
+            return function.__get__(optimizer, type(optimizer))(*arguments, **named)
+
+        step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+        value.step = step
+    return value
 
 
 def _typed_storage(value: Any, packer: Any) -> Any:
@@ -246,8 +291,10 @@ def _callbacks(value: Any, _: Any) -> Any:
     return copyreg.__newobj__, (type(value),), state  # type: ignore[attr-defined]
 
 
+_FRAMES_OWN = {"_mgr", "_attrs", "_flags", "_name", "_item_cache", "_typ"}
+
 REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
-    ("functools", "_lru_cache_wrapper"): _cached_function,
+    ("functools", "_lru_cache_wrapper"): caches.reduce,
     ("functools", "cached_property"): _cached_property,
     ("weakref", "WeakSet"): _weak,
     ("_weakrefset", "WeakSet"): _weak,
@@ -273,10 +320,17 @@ def reduce(value: Any, packer: Any) -> Any:
         return reducer(value, packer)
     if is_tensor(value):
         return reduce_tensor(value, packer)
-    if kind.__module__ == "pandas.core.internals.blocks":
+    if is_optimizer(value):
+        return reduce_optimizer(value)
+    home = kind.__module__ or ""  # sympy makes classes that have none
+    if home.startswith(("patsy.", "statsmodels.")):
+        return formulas.reduce(value)
+    if home == "pandas.core.internals.blocks":
         return _block(value, packer)
-    if kind.__module__.startswith("pandas") and copies_on_write():
+    if home.startswith("pandas") and copies_on_write():
         data = value.__dict__.get("_data") if hasattr(value, "__dict__") else None
         if data is not None:
             packer.copied.update(map(id, arrays_of(data)))
+    if hasattr(kind, "_internal_names") and "_mgr" in getattr(value, "__dict__", ()):
+        return _frame(value)
     return NotImplemented

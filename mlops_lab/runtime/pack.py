@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, libraries, sets
+from . import definitions, exceptions, libraries, session, sets
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -264,6 +264,7 @@ def _of_process() -> dict[int, tuple[str, str]]:
     found = {id(getattr(sys.modules[module], name, None)): (module, name) for module, name in there}
     if "decimal" in sys.modules:
         found[id(sys.modules["decimal"].getcontext())] = ("decimal", "getcontext()")
+    found[id(session.shell())] = ("IPython", "get_ipython()")
     found.pop(id(None), None)
     return found
 

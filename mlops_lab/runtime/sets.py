@@ -21,6 +21,7 @@ _WORD = 2**64
 _ENTRY = 16  # bytes: pointer to the key, hash
 _FIELDS = struct.Struct("@nnnNnn")  # fill, used, mask, table, hash, finger: PySetObject behind the object's header
 _READABLE = sys.implementation.name == "cpython" and ctypes.sizeof(ctypes.c_void_p) == 8
+_FEW = 8  # elements of a small table, of which all ways to fill it are tried
 _EXCHANGES = 100  # rounds after which an order counts as not to be had
 _MARK = -1  # the hash of a discarded entry; no object has it
 
@@ -166,15 +167,18 @@ def _ways_to_grow(table: _Table, element: dict[int, Any], safe: list[int], order
     safe += [slot for slot in order if slot not in set(safe)]  # may come right all the same
     for at in range(count - 1, min(len(safe), count + 40)):
         early = [*safe[: count - 1], safe[at]]
-        first, trigger = [element[slot] for slot in early[:-1]], element[early[-1]]
-        scratch = set(first)
-        numbers = _fresh(element.values())
-        spare: list[Any] = []
-        while _fields(scratch)[0] + 1 < _limit(_fields(scratch)[2] + 1):
-            spare.append(next(numbers))
-            scratch.add(spare[-1])
-        rest = [element[slot] for slot in order if slot not in set(early)]
-        yield Recipe(((first + spare, spare), ([trigger, *rest], last)))
+        # In a small table it matters which one makes it grow, and where the numbers were: it takes a slot that is free again.
+        for _, skipped in itertools.product(range(count if count <= _FEW else 1), range(_FEW if count <= _FEW else 1)):
+            first, trigger = [element[slot] for slot in early[:-1]], element[early[-1]]
+            scratch = set(first)
+            numbers = itertools.islice(_fresh(element.values()), skipped, None)
+            spare: list[Any] = []
+            while _fields(scratch)[0] + 1 < _limit(_fields(scratch)[2] + 1):
+                spare.append(next(numbers))
+                scratch.add(spare[-1])
+            rest = [element[slot] for slot in order if slot not in set(early)]
+            yield Recipe(((first + spare, spare), ([trigger, *rest], last)))
+            early = [*early[1:], early[0]]
 
 
 def _fresh(elements: Iterable[Any]) -> Iterator[int]:

@@ -26,9 +26,7 @@ BATCH = 14
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 # Known differences; a name leaves this table when it is fixed.
-OPEN = {
-    "a formula with functions of the notebook": "loud: statsmodels evaluates the formula anew while it is loaded",
-}
+OPEN: dict[str, str] = {}
 
 
 # Packages that are too large for every machine that runs the tests; rows that need one which isn't there are left out.

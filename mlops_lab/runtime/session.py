@@ -1,0 +1,83 @@
+"""What the notebook's code has put into IPython: magics, ways to display a type. It passes from step to step like a variable.
+
+Each is a member `patch:IPython:...` of the step (see `modules.py`). A callback of IPython's events stands for what would run at
+every cell, also at those that are not the notebook's; it is refused where a later step would go without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .memory import Refused
+
+MARK = "patch:IPython:"
+_KINDS = ("line", "cell")
+
+
+class Callbacks:
+    """Stands for the notebook's callbacks of one event."""
+
+    def __reduce__(self) -> Any:
+        raise Refused("IPython calls it at every cell, and in a later step nobody would")
+
+
+_callbacks: dict[str, Callbacks] = {}
+
+
+def shell() -> Any:
+    """This process' IPython; None where it has none."""
+    package = sys.modules.get("IPython")
+    return package.get_ipython() if package is not None and hasattr(package, "get_ipython") else None
+
+
+def members() -> dict[str, Any]:
+    """Member -> value, for all that is the notebook's."""
+    ip = shell()
+    if ip is None or not hasattr(ip, "magics_manager"):
+        return {}
+    found: dict[str, Any] = {}
+    for kind in _KINDS:
+        for name, function in ip.magics_manager.magics[kind].items():
+            if _is_own(function):
+                found[f"{MARK}%{kind}/{name}"] = function
+    for mime, formatter in ip.display_formatter.formatters.items():
+        own = _printers(formatter)
+        if own:
+            found[f"{MARK}display/{mime}"] = own
+    for event, functions in ip.events.callbacks.items():
+        if any(_is_own(function) for function in functions):
+            found[f"{MARK}event/{event}"] = _callbacks.setdefault(event, Callbacks())
+    return found
+
+
+def value(member: str) -> Any:
+    """The value of a member, which exists. Raises `KeyError` if it doesn't."""
+    return members()[member]
+
+
+def put(member: str, new: Any) -> None:
+    """Give IPython what an earlier step has put into it."""
+    kind, _, name = member.removeprefix(MARK).partition("/")
+    ip = shell()
+    if ip is None:
+        return
+    if kind.startswith("%"):
+        ip.magics_manager.magics[kind[1:]][name] = new
+    elif name in ip.display_formatter.formatters:
+        formatter = ip.display_formatter.formatters[name]
+        for table, pairs in zip((formatter.type_printers, formatter.deferred_printers), new, strict=True):
+            table.update(pairs)
+
+
+def _printers(formatter: Any) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]] | None:
+    by_type, by_name = (
+        [(kind, function) for kind, function in table.items() if _is_own(function)]
+        for table in (formatter.type_printers, formatter.deferred_printers)
+    )
+    return (by_type, by_name) if by_type or by_name else None
+
+
+def _is_own(function: Any) -> bool:
+    holder = getattr(function, "__self__", None)
+    return "__main__" in (getattr(function, "__module__", None), type(holder).__module__)
