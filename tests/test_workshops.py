@@ -39,6 +39,15 @@ DONE: dict[str, tuple[list[tuple[tuple[str, ...], int]], int]] = {
     ),
 }
 
+# Where a learner who is stuck goes on: the notebook after a part of the page -> how many checks are right before anything is run.
+CHECKPOINTS = {
+    "01-from-notebook-to-pipeline/after-tag-it": 3,
+    "02-experiments-you-can-trust/after-parameters": 1,
+    "03-anomaly-detection/after-the-parameter": 3,
+    "03-anomaly-detection/after-the-gate": 4,
+    "04-to-kubeflow/after-the-question": 1,
+}
+
 
 def every(name: str) -> list[Path]:
     return sorted(WORKSHOPS.glob(f"*/{name}"))
@@ -91,10 +100,39 @@ def test_an_untouched_exercise_is_told_what_to_do(name, workshop):
 def test_the_solved_notebook_runs_from_top_to_bottom_and_checks_itself(name, workshop):
     folder = workshop(name)
     notebook = nbformat.read(folder / "solution.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, timeout=120).execute()
+    environment = {**os.environ, "JPY_SESSION_NAME": str(folder / "solution.ipynb")}  # as Jupyter's servers tell it
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, timeout=120).execute(env=environment)
     (said,) = (output.text for output in notebook.cells[-1].outputs if output.get("name") == "stdout")
-    assert re.search(r"\d of \d are right", said)
+    assert re.search(r"\d of \d are right in solution.ipynb", said)
     assert not [output for output in notebook.cells[-1].outputs if output.output_type == "error"]
+
+
+def test_the_pages_name_each_checkpoint_and_each_is_a_step_from_the_exercise_to_the_solution():
+    kept = {f"{path.parent.name}/{path.stem}" for path in every("after-*.ipynb")}
+    assert kept == set(CHECKPOINTS)
+    for name in CHECKPOINTS:
+        folder = WORKSHOPS / Path(name).parent
+        assert f"`cp {Path(name).name}.ipynb exercise.ipynb`" in (folder / "README.md").read_text()
+        assert "`cp solution.ipynb exercise.ipynb`" in (folder / "README.md").read_text()
+        first, last, made = (
+            nbformat.read(folder / f"{each}.ipynb", as_version=4) for each in ("exercise", "solution", Path(name).name)
+        )
+        assert [cell.id for cell in first.cells] == [cell.id for cell in made.cells] == [cell.id for cell in last.cells]
+        for cells in zip(first.cells, made.cells, last.cells, strict=True):
+            for part in ("source", "metadata"):
+                before, now, after = (cell[part] for cell in cells)
+                assert now in (before, after), f"{name}, {cells[1].id}: {part} is neither the exercise's nor the solution's"
+        assert made.cells != first.cells and made != last
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_who_is_stuck_goes_on_from_the_notebook_after_the_part(name, workshop):
+    folder = workshop(str(Path(name).parent))
+    before = call(folder, sys.executable, "check.py", "exercise.ipynb").stdout.count("✓")
+    shutil.copy(folder / f"{Path(name).name}.ipynb", folder / "exercise.ipynb")  # as the page says
+    told = call(folder, sys.executable, "check.py", "exercise.ipynb")
+    assert told.stdout.count("✓") == CHECKPOINTS[name] > before, told.stdout + told.stderr
+    assert call(folder, *LAB, "check", "exercise.ipynb").returncode == 0
 
 
 def test_the_diagnostic_of_the_first_workshop_is_the_one_that_its_page_describes(workshop):
@@ -110,10 +148,12 @@ def test_the_diagnostic_of_the_first_workshop_is_the_one_that_its_page_describes
 
 
 @pytest.mark.parametrize(
-    "path", [*every("exercise.ipynb"), *every("solution.ipynb")], ids=lambda path: f"{path.parent.name}-{path.stem}"
+    "path",
+    [*every("exercise.ipynb"), *every("after-*.ipynb"), *every("solution.ipynb")],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_the_notebooks_are_kept_without_outputs_and_end_with_their_checks(path):
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
-    assert notebook.cells[-1].source == f"%run check.py {path.name}"
+    assert notebook.cells[-1].source == "%run check.py"
     assert notebook.cells[-1].metadata.tags == ["skip"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mlops_lab import MlopsLabError, Pipeline, Run, load
 from mlops_lab.runs import homes
+from mlops_lab.session import Session
 
 Question = tuple[str, Callable[["Work"], "str | None"]]
 
@@ -82,10 +83,21 @@ def without_errors(work: Work) -> str | None:
     return f"{found[0].code} in cell {found[0].cell}: {found[0].message} {found[0].fix}" if found else None
 
 
+def this_notebook() -> Path:
+    """The notebook whose kernel runs the checks; outside of one, the exercise."""
+    if hasattr(builtins, "get_ipython"):
+        session = Session(builtins.get_ipython())
+        if session.knows_notebook():
+            return session.notebook()
+    return Path("exercise.ipynb")
+
+
 def main(questions: Sequence[Question]) -> None:
-    """Answer all questions about the notebook that the command line names; exit code 1 if something is left to do."""
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "exercise.ipynb")
-    work = Work(path)
+    """Answer all questions about a notebook: the one that is named, else the one that this cell stands in.
+
+    The exit code is 1 if something is left to do.
+    """
+    work = Work(Path(sys.argv[1]) if len(sys.argv) > 1 else this_notebook())
     done = 0
     for text, ask in questions:
         try:
@@ -99,6 +111,7 @@ def main(questions: Sequence[Question]) -> None:
     if done == len(questions):
         print("\nAll is right. On to the next workshop!")
         return
-    print(f"\n{done} of {len(questions)} are right. Stuck? Go on from solution.ipynb.")
+    print(f"\n{done} of {len(questions)} are right in {work.path.name}.")
+    print("Stuck? Each part of the page names a notebook to go on from.")
     if not hasattr(builtins, "get_ipython"):  # in a notebook, what is printed says it
         sys.exit(1)
