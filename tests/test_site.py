@@ -18,3 +18,5 @@ def test_the_site_builds_without_a_warning_and_has_every_page(tmp_path):
     pages = [page.stem for page in (ROOT / "docs").glob("*.md") if page.stem != "index"]
     assert len(pages) > 10 and (tmp_path / "index.html").exists()
     assert [page for page in pages if not (tmp_path / page / "index.html").exists()] == []
+    contributing = (tmp_path / "contributing" / "index.html").read_text()
+    assert "How to add" in contributing and "--8<--" not in contributing
