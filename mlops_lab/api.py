@@ -164,7 +164,7 @@ class Run:
         """The picture that the log gives now."""
         state = runstate.fold(self.folder.events())
         if state.status == "running" and not self.folder.is_active and not self.folder.is_remote:
-            state.status = "interrupted"
+            return runstate.interrupt(state)
         return state
 
     @property

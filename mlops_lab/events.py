@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +151,10 @@ class StepSkipped(Event, tag="step_skipped"):
 
 
 class Metrics(Event, tag="metrics"):
-    """Scalar metrics of a step; later values of one name replace earlier ones."""
+    """Scalar metrics of a step; later values of one name replace earlier ones. None: not a number, or infinite."""
 
     step: str
-    values: dict[str, float]
+    values: Mapping[str, float | None]
 
 
 class MetricPoints(Event, tag="metric_points"):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlops_lab import events as ev
 
+UNDER_WAY = frozenset({"running", "retrying"})
 FINAL = frozenset({"done", "cached", "failed", "rejected", "skipped", "cancelled"})
 
 
 @dataclass
 class StepState:
-    """`status`: waiting, running, retrying, done, cached, failed, rejected, skipped, cancelled.
+    """`status`: waiting, running, retrying, done, cached, failed, rejected, skipped, cancelled; interrupted (by `interrupt`).
 
     A step that is done counts only once it is `committed`; `overtaken` says how often a result did not count. `points` are the
     values that its metrics took on the way, `models` the MLflow models that it logged, by name.
@@ -64,6 +66,15 @@ class RunState:
     def metrics(self) -> dict[str, float]:
         """The metrics of all steps, later steps last."""
         return {name: value for step in self.steps.values() for name, value in step.metrics.items()}
+
+
+def interrupt(state: RunState) -> RunState:
+    """The same for a log without an end whose process is gone: what was running there no longer does."""
+    state.status = "interrupted"
+    for step in state.steps.values():
+        if step.status in UNDER_WAY:
+            step.status = "interrupted"
+    return state
 
 
 def fold(events: Iterable[ev.AnyEvent]) -> RunState:
@@ -118,7 +129,7 @@ def apply(state: RunState, event: ev.AnyEvent) -> None:
         case ev.StepSkipped():
             step.status, step.reason = "skipped", event.because
         case ev.Metrics():
-            step.metrics.update(event.values)
+            step.metrics.update({name: math.nan if value is None else value for name, value in event.values.items()})
         case ev.MetricPoints() if event.attempt == step.attempt:
             step.points.setdefault(event.name, []).extend(event.points)
         case ev.LoggedModel() if event.attempt == step.attempt:

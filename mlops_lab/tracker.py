@@ -136,7 +136,8 @@ class Mirror:
                 self._cached(event)
             case ev.Metrics():
                 # Also on the parent, where a search for runs finds them.
-                self._log_metrics(self.parent, event.values, event.time)
+                finite = {name: value for name, value in event.values.items() if value is not None}
+                self._log_metrics(self.parent, finite, event.time)
             case ev.RunFinished(status=status, time=ended):
                 self.finish(status, ended)
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from mlops_lab.events import CellOutput, EventLog, Failure, Message, Output, RunFinished, RunStarted, StepFinished, read_events
+from mlops_lab.events import (
+    CellOutput,
+    EventLog,
+    Failure,
+    Message,
+    Metrics,
+    Output,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+    read_events,
+)
+from mlops_lab.runstate import fold
 
 
 @pytest.fixture
@@ -57,6 +70,16 @@ def test_what_was_written_is_read_back(path: Path) -> None:
         log.append(event)
     log.close()
     assert list(read_events(path)) == events
+
+
+def test_metrics_that_are_no_numbers_do_not_hide_the_others(path: Path) -> None:
+    log = EventLog(path)
+    log.append(RunStarted(run="r", notebook="/n", digest="d", pipeline="p", steps=["a"]))
+    log.append(Metrics(step="a", values={"loss": float("nan"), "best": float("-inf"), "auc": 0.9}))
+    log.close()
+    metrics = fold(read_events(path)).metrics
+    assert metrics["auc"] == 0.9
+    assert math.isnan(metrics["loss"]) and math.isnan(metrics["best"])
 
 
 def test_a_missing_log_has_no_events(path: Path) -> None:

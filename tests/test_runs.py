@@ -9,7 +9,7 @@ import pytest
 
 from mlops_lab.api import Run
 from mlops_lab.errors import BusyError, UsageError
-from mlops_lab.events import EventLog, Message, RunFinished, RunStarted
+from mlops_lab.events import EventLog, Message, RunFinished, RunStarted, StepStarted
 from mlops_lab.runs import HOME, Home, RunFolder
 
 
@@ -82,6 +82,16 @@ def test_a_run_is_active_while_its_lock_is_held(home: Home) -> None:
         assert Run(run).status == "running"
     assert not run.is_active
     assert Run(run).status == "interrupted"
+
+
+def test_a_step_that_ran_when_its_process_ended_is_interrupted_too(home: Home) -> None:
+    run = begun(home)
+    with run.owned():
+        log = EventLog(run.log)
+        log.append(StepStarted(step="a", attempt=1))
+        log.close()
+        assert Run(run).state.steps["a"].status == "running"
+    assert Run(run).state.steps["a"].status == "interrupted"
 
 
 def test_a_run_that_ended_is_not_interrupted(home: Home) -> None:

@@ -20,7 +20,7 @@ from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
 from mlops_lab.runs import Home, RunFolder
-from mlops_lab.runstate import RunState, StepState
+from mlops_lab.runstate import UNDER_WAY, RunState, StepState
 from mlops_lab.server.connections import chosen
 from mlops_lab.server.errors import NotFound
 from mlops_lab.server.follow import Followed, Logs, RawTail, head, raw_events
@@ -92,6 +92,9 @@ class Runs:
                 "messages": [msgspec.to_builtins(message) for message in state.messages],
                 "options": followed.options,
             }
+            if summary["status"] == "interrupted":
+                for step in model["step_states"]:
+                    step["status"] = "interrupted" if step["status"] in UNDER_WAY else step["status"]
             if run.is_remote:
                 model["remote"] = remote_model(run)
             if state.tracking:
