@@ -5,20 +5,23 @@ Data comes from the trees of `notebook.Cell`; it goes to `plan.py` (edges) and `
 makes the schedule. Standard library only.
 
 Two passes: `late.survey` looks at the whole notebook once (what its functions need when they are called, which names may
-share an object), then `effects_of` reads one piece of code in the light of that survey.
+share an object), then a `Passage` is made of each cell's code in the light of that survey, and `effects_of_cells` puts
+together those that run in one namespace. A passage is kept on the cell's tree, with that of the survey on which it depends.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from mlops_lab.flow import Flow, Opaque
-from mlops_lab.late import Late, Survey, survey
-from mlops_lab.scopes import module_names
+from mlops_lab import mutation
+from mlops_lab.facts import facts_of
+from mlops_lab.flow import GUARDED, Flow
+from mlops_lab.late import Late, Survey, View, remembered, survey
+from mlops_lab.reflection import Opaque
 
-__all__ = ["Effects", "Late", "Opaque", "Survey", "effects_of", "survey"]
+__all__ = ["Effects", "Late", "Opaque", "Survey", "effects_of", "effects_of_cells", "survey"]
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,51 @@ class Effects:
         return self.may_bind | self.touches
 
 
+@dataclass(frozen=True)
+class Passage:
+    """What a cell does where nothing is bound before it: `effects`, without what shares an object with what it touches.
+
+    `firm` is the part of its reads that stays where earlier code has bound all names; `lost` are names that it may unbind.
+    """
+
+    effects: Effects
+    firm: frozenset[str]
+    lost: frozenset[str]
+
+
 def effects_of(statements: Iterable[ast.stmt], known: Survey) -> Effects:
     """The effects of statements that run in this order in one namespace."""
-    statements = list(statements)
-    flow = Flow(known)
-    flow.run(statements)
-    touches = flow.late_touches.union(*(known.changed_by(statement) for statement in statements))
-    touches = touches.union(*(known.shared.get(name, ()) for name in touches))
-    _, stores = module_names(statements)
-    return Effects(
+    return effects_of_cells([ast.Module(list(statements), [])], known, known.shared)
+
+
+def effects_of_cells(trees: Sequence[ast.Module], known: Survey, shared: Mapping[str, Collection[str]]) -> Effects:
+    """The effects of cells that run in this order in one namespace; `shared`: name -> the names that may share its object."""
+    found = _composed([passage_of(tree, known) for tree in trees])
+    if found is None:
+        found = passage_of(ast.Module([statement for tree in trees for statement in tree.body], []), known).effects
+    groups = {id(group): group for name in found.touches if (group := shared.get(name))}
+    touches = found.touches.union(*groups.values())
+    return found if len(touches) == len(found.touches) else replace(found, touches=touches)
+
+
+def passage_of(tree: ast.Module, known: Survey) -> Passage:
+    """What a cell does by itself, found again only if something that it asks of the survey has changed."""
+    facts = facts_of(tree)
+    view = known.view(facts.words, facts.pickles)
+    found: Passage = remembered(tree, "_passages", view, lambda: _passage(tree, view))
+    return found
+
+
+def _passage(tree: ast.Module, view: View) -> Passage:
+    flow = Flow(view)
+    flow.run(tree.body)
+    names = view.names
+    touches = mutation.touched(mutation.own_nodes(tree), names.modules, names.stateful, names.parameters)
+    effects = Effects(
         reads=frozenset(flow.need),
         binds=frozenset(flow.sure),
-        may_bind=frozenset(stores | flow.late_stores | flow.extra_stores),
-        touches=frozenset(touches),
+        may_bind=facts_of(tree).stores.union(flow.late_stores, flow.extra_stores),
+        touches=frozenset(flow.late_touches.union(touches)),
         reads_files=frozenset(path for kind, path in flow.files if kind == "read"),
         writes_files=frozenset(path for kind, path in flow.files if kind == "write"),
         mentions_files=frozenset(path for kind, path in flow.files if kind == "mention"),
@@ -65,4 +100,35 @@ def effects_of(statements: Iterable[ast.stmt], known: Survey) -> Effects:
         seeds=flow.seeds,
         opaque=tuple(flow.opaque),
         history=tuple(flow.history),
+    )
+    return Passage(effects, frozenset(flow.firm), frozenset(flow.lost))
+
+
+def _composed(passages: Sequence[Passage]) -> Effects | None:
+    """The effects of passages one behind the other; None if one binds a name by which another would be read differently."""
+    first, *others = passages or [Passage(Effects(), frozenset(), frozenset())]
+    if not others:
+        return first.effects
+    reads, bound = set(first.effects.reads), set(first.effects.binds)
+    for passage in others:
+        own = passage.effects
+        if not bound.isdisjoint(GUARDED) or any(name in bound for _, name in own.history):
+            return None
+        reads |= passage.firm
+        reads |= own.reads - bound
+        bound -= passage.lost
+        bound |= own.binds
+    every = [passage.effects for passage in passages]
+    return Effects(
+        reads=frozenset(reads),
+        binds=frozenset(bound),
+        may_bind=frozenset().union(*(each.may_bind for each in every)),
+        touches=frozenset().union(*(each.touches for each in every)),
+        reads_files=frozenset().union(*(each.reads_files for each in every)),
+        writes_files=frozenset().union(*(each.writes_files for each in every)),
+        mentions_files=frozenset().union(*(each.mentions_files for each in every)),
+        draws=any(each.draws for each in every),
+        seeds=any(each.seeds for each in every),
+        opaque=tuple(found for each in every for found in each.opaque),
+        history=tuple(found for each in every for found in each.history),
     )

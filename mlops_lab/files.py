@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from mlops_lab.scopes import every_node
-
 UNKNOWN = "?"
 _LONGEST = 4096  # characters; texts put together from each other could grow without end
 
@@ -50,6 +48,7 @@ _PATH_WRITE = frozenset({"write_text", "write_bytes"})
 _PATH_METHODS = {**dict.fromkeys("iterdir glob rglob exists is_file is_dir stat".split(), "read"),
                  **dict.fromkeys("touch mkdir unlink rmdir".split(), "write")}  # fmt: skip
 _PATH_CLASSES = frozenset({"Path", "PurePath", "PosixPath"})
+_FOLDED_CALLS = _PATH_CLASSES | {"join", "joinpath", "str", "fspath", "abspath"}
 _MAKE_PATHS = frozenset("join joinpath append replace split endswith startswith format str fspath abspath print".split())
 _PATH_KEYWORDS = frozenset("path fname filepath_or_buffer path_or_buf filename file filepath filepath_or_buf f fp where uri "
                            "excel_writer path_or_buffer database name source sink".split())  # fmt: skip
@@ -61,21 +60,28 @@ _MODE = re.compile(r"[rwxabtU+]{1,4}")
 _ADDRESS = re.compile(r"\w+:/")
 
 
-def constants(trees: Iterable[ast.Module]) -> dict[str, str]:
-    """Names bound exactly once, at top level, to a path that can be folded."""
-    found: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for tree in trees:
-        for statement in tree.body:
-            for node in every_node(statement):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    counts[node.id] = counts.get(node.id, 0) + 1
-            if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-                target = statement.targets[0]
-                value = fold(statement.value, found)
-                if isinstance(target, ast.Name) and value is not None:
-                    found[target.id] = value
-    return {name: value for name, value in found.items() if counts.get(name) == 1}
+def constants(found: Iterable[tuple[str, ast.AST]], bound: Iterable[Mapping[str, int]]) -> dict[str, str]:
+    """Names bound exactly once, at top level, to a path that can be folded.
+
+    `found` are the (name, value) of the notebook that `may_fold`, in order; `bound` how often each cell binds a name.
+    """
+    texts: dict[str, str] = {}
+    for name, value in found:
+        text = fold(value, texts)
+        if text is not None:
+            texts[name] = text
+    counts = dict.fromkeys(texts, 0)
+    for of_cell in bound:
+        for name in of_cell.keys() & texts.keys():
+            counts[name] += of_cell[name]
+    return {name: text for name, text in texts.items() if counts[name] == 1}
+
+
+def may_fold(value: ast.AST) -> bool:
+    """False for an expression of which `fold` makes nothing, whatever names are known."""
+    if isinstance(value, ast.Call):
+        return not value.keywords and _called(value)[0] in _FOLDED_CALLS
+    return isinstance(value, (ast.Constant, ast.Name, ast.JoinedStr, ast.BinOp))
 
 
 def fold(node: ast.AST, known: Mapping[str, str], gap: str | None = None) -> str | None:
@@ -95,8 +101,8 @@ def fold(node: ast.AST, known: Mapping[str, str], gap: str | None = None) -> str
         return left + right if not (left.isdigit() or right.isdigit()) else None  # a sum of numbers is no path
     if isinstance(node, ast.Call) and not node.keywords:
         name, receiver = _called(node)
-        parts = [fold(a, known, gap) for a in node.args]
-        if name in _PATH_CLASSES | {"join", "joinpath", "str", "fspath", "abspath"}:
+        if name in _FOLDED_CALLS:
+            parts = [fold(a, known, gap) for a in node.args]
             if name == "joinpath" and receiver is not None:
                 parts.insert(0, fold(receiver, known, gap))
             if parts and all(parts):

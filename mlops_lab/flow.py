@@ -1,18 +1,19 @@
 """Follows code in the order of execution and notes which names are surely bound before they are read.
 
-`effects.effects_of` makes `Effects` of what a `Flow` has found. Standard library only.
+`effects.py` makes `Effects` of what a `Flow` has found. It begins with no name bound, but also tells what would be otherwise if
+some were, so that what a step does is put together from its cells. Standard library only.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 from mlops_lab import files, randomness
-from mlops_lab.late import FRAMES, Late, Survey, asks_for_main, files_of, files_of_call, reflections
+from mlops_lab.late import Late, View
 from mlops_lab.magic_effects import of_magic
+from mlops_lab.reflection import FRAMES, Opaque, asks_for_main, reflections
 from mlops_lab.scopes import bound_by, children, evaluated_here, every_node, free_names, mangled, module_names
 from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
@@ -21,21 +22,25 @@ _REFLECTION = frozenset({"globals", "locals", "vars", "dir", "exec", "eval", "ge
 _HISTORY = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out")
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """Code whose reads and writes can't be known without running it: 1-based line, and what makes it so."""
-
-    line: int
-    reason: str
+# Names that mean something else to the analysis where the code has bound them.
+GUARDED = _REFLECTION | {"exec", "eval", "vars", "dir"}
 
 
 class Flow:
-    """Walks statements in the order of execution; `sure` holds the names that are bound on every path so far."""
+    """Walks statements in the order of execution; `sure` holds the names that are bound on every path so far.
 
-    def __init__(self, known: Survey) -> None:
+    `lost` holds those that may be unbound by now even if they were bound at the start, `firm` the part of `need` that would be
+    needed then, too. Whether any other name is bound is as it was at the start.
+    """
+
+    def __init__(self, known: View) -> None:
         self.known = known
+        self.stateful = known.names.stateful
+        self.constants = known.names.constants
         self.sure: set[str] = set()
+        self.lost: set[str] = set()
         self.need: set[str] = set()
+        self.firm: set[str] = set()
         self.late_stores: set[str] = set()
         self.late_touches: set[str] = set()
         self.extra_stores: set[str] = set()
@@ -60,6 +65,16 @@ class Flow:
     def use(self, name: str) -> None:
         if name not in self.sure:
             self.need.add(name)
+            if name in self.lost:
+                self.firm.add(name)
+
+    def bind(self, name: str) -> None:
+        self.sure.add(name)
+        self.lost.discard(name)
+
+    def unbind(self, names: Iterable[str]) -> None:
+        self.sure.difference_update(names)
+        self.lost.update(names)
 
     def load(self, name: str, line: int, call: ast.Call | None = None) -> None:
         """Note that a name is loaded; `call` is the call that it is loaded for as a function, if it is."""
@@ -68,17 +83,18 @@ class Flow:
         if late:
             self._late(late, line)
             if late.opens:
-                self.files |= files_of_call(call, late.opens, self.known) if call else files_of(late.opens, self.known, {})
+                self.files |= late.opens.files_of_call(call, self.constants) if call else late.opens.files()
         self._reflect(name, line)
         if name not in self.sure and _HISTORY.fullmatch(name):
             self.history.append((line, name))
 
     def _late(self, late: Late, line: int) -> None:
         self.need |= late.loads - self.sure
+        self.firm |= late.loads & self.lost
         for needed in late.loads & _REFLECTION:
             self._reflect(needed, line)
         self.late_stores |= late.stores
-        self.sure -= late.stores  # it may be deleted there
+        self.unbind(late.stores)  # it may be deleted there
         self.late_touches |= late.touches
         self.files |= late.files
         self.draws = self.draws or late.draws
@@ -90,12 +106,12 @@ class Flow:
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Store):
-            self.sure.add(node.id)
+            self.bind(node.id)
         elif isinstance(node.ctx, ast.Del):
-            self.use(node.id)
             # A deletion can only be passed on by a step that had the name.
             self.need.add(node.id)
-            self.sure.discard(node.id)
+            self.firm.add(node.id)
+            self.unbind((node.id,))
         else:
             self.load(node.id, node.lineno)
 
@@ -133,7 +149,8 @@ class Flow:
         self.visit(node.target)
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
-        self.sure |= set(bound_by(node))
+        for name in bound_by(node):
+            self.bind(name)
         if getattr(node, "module", "") == "__main__" or any(alias.name == "__main__" for alias in node.names):
             self.opaque.append(Opaque(node.lineno, "__main__"))
 
@@ -141,24 +158,31 @@ class Flow:
 
     # -- paths ---------------------------------------------------------------------------------------------------
 
-    def branches(self, *bodies: Iterable[ast.AST]) -> None:
-        """Run alternatives: only what all of them bind is sure afterwards."""
-        before, ends = set(self.sure), []
+    def branches(self, *bodies: Iterable[ast.AST], always: bool = True) -> None:
+        """Run alternatives: only what all of them bind is sure afterwards. Unless `always`, it may be that none happens."""
+        sure, lost = self.sure, self.lost
+        ends: list[tuple[set[str], set[str]]] = [] if always else [(sure, lost)]
         for body in bodies:
-            self.sure = set(before)
+            self.sure, self.lost = set(sure), set(lost)
             self.run(body)
-            ends.append(self.sure)
-        self.sure = set.intersection(*ends) if ends else before
+            ends.append((self.sure, self.lost))
+        self.join(ends)
 
     def perhaps(self, *bodies: Iterable[ast.AST]) -> None:
         """Run bodies of which none may happen: nothing is sure afterwards that wasn't before."""
-        before = set(self.sure)
-        ends = [before]
-        for body in bodies:
-            self.sure = set(before)
-            self.run(body)
-            ends.append(self.sure)
-        self.sure = set.intersection(*ends)  # what a body may have deleted is not sure either
+        self.branches(*bodies, always=False)  # what a body may have deleted is not sure either
+
+    def join(self, ends: Sequence[tuple[set[str], set[str]]]) -> None:
+        """Go on from where several paths meet."""
+        self.sure = set.intersection(*(sure for sure, _ in ends))
+        self.lost = set.union(*(lost for _, lost in ends))
+
+    def aside(self, nodes: Sequence[ast.AST]) -> None:
+        """Run what may be left out in the middle of an expression."""
+        if nodes:
+            sure, lost = set(self.sure), set(self.lost)
+            self.run(nodes)
+            self.sure, self.lost = sure, lost
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
@@ -170,9 +194,7 @@ class Flow:
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         self.visit(node.values[0])
-        before = set(self.sure)
-        self.run(node.values[1:])
-        self.sure = before
+        self.aside(node.values[1:])
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if node.value == "__main__" or (isinstance(node.value, str) and "import" in node.value and "__main__" in node.value):
@@ -187,9 +209,7 @@ class Flow:
             return
         self.visit(node.left)
         self.visit(node.comparators[0])
-        before = set(self.sure)
-        self.run(node.comparators[1:])
-        self.sure = before
+        self.aside(node.comparators[1:])
 
     def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
         self.visit(node.iter)
@@ -202,22 +222,23 @@ class Flow:
         self.perhaps(node.body, node.orelse)
 
     def visit_Try(self, node: ast.Try) -> None:
-        before = set(self.sure)
+        before = set(self.sure), set(self.lost)
         self.run([*node.body, *node.orelse])
-        ends = [self.sure]
+        ends = [before, (self.sure, self.lost)]
         for handler in node.handlers:
-            self.sure = set(before)
+            self.sure, self.lost = set(before[0]), set(before[1])
             if handler.type:
                 self.visit(handler.type)
             if handler.name:
                 # `except E as e` binds e and then deletes it; a step that never had it can't pass that on.
                 self.need.add(handler.name)
-                self.sure.add(handler.name)
+                self.firm.add(handler.name)
+                self.bind(handler.name)
             self.run(handler.body)
-            ends.append(self.sure)
-        self.sure = set.intersection(before, *ends)
+            ends.append((self.sure, self.lost))
+        self.join(ends)
         self.run(node.finalbody)
-        self.sure = self.sure - {handler.name for handler in node.handlers if handler.name}
+        self.unbind([handler.name for handler in node.handlers if handler.name])
 
     visit_TryStar = visit_Try
 
@@ -228,27 +249,28 @@ class Flow:
 
     def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
         self.visit(node.items[0].context_expr)
-        before = set(self.sure)
+        before = set(self.sure), set(self.lost)
         for position, item in enumerate(node.items):
             self.run([*([item.context_expr] if position else []), *([item.optional_vars] if item.optional_vars else [])])
         self.run(node.body)
         # A context manager may swallow an exception and so cut short its body, and the items behind it.
-        self.sure = before & self.sure
+        self.join([before, (self.sure, self.lost)])
 
     visit_AsyncWith = visit_With
 
     def visit_Match(self, node: ast.Match) -> None:
         self.visit(node.subject)
-        before = set(self.sure)
+        before = self.sure, self.lost
         ends = [before]
         for case in node.cases:
-            self.sure = set(before)
+            self.sure, self.lost = set(before[0]), set(before[1])
             self.visit(case.pattern)
             # Names are bound once the whole pattern has matched.
-            self.sure |= {name for part in ast.walk(case.pattern) for name in bound_by(part)}
+            for name in (name for part in every_node(case.pattern) for name in bound_by(part)):
+                self.bind(name)
             self.run([*([case.guard] if case.guard else []), *case.body])
-            ends.append(self.sure)
-        self.sure = set.intersection(*ends)
+            ends.append((self.sure, self.lost))
+        self.join(ends)
 
     # -- scopes --------------------------------------------------------------------------------------------------
 
@@ -256,7 +278,7 @@ class Flow:
         self.run(evaluated_here(node))
         if node.decorator_list:
             self._scope(node)  # the decorator may call it, or hand it to somebody who does
-        self.sure.add(node.name)
+        self.bind(node.name)
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
@@ -277,7 +299,7 @@ class Flow:
                         self.load(name, statement.lineno)
                     for name in mangled(stores - loads, node.name):
                         self.use(name)
-        self.sure.add(node.name)
+        self.bind(node.name)
 
     def _scope(self, node: ast.AST) -> None:
         self.run(evaluated_here(node))
@@ -293,7 +315,7 @@ class Flow:
                 self._call(inner)
             elif isinstance(inner, ast.Attribute):
                 self._attribute(inner)
-        self.draws = self.draws or randomness.reaches_generator(every_node(node), self.known.stateful)
+        self.draws = self.draws or randomness.reaches_generator(every_node(node), self.stateful)
 
     def visit_Lambda(self, node: ast.AST) -> None:
         self._scope(node)
@@ -308,7 +330,7 @@ class Flow:
             self._attribute(chain[-1])
             chain.append(chain[-1].value)
         if not self.draws:
-            self.draws = randomness.reaches_generator(chain, self.known.stateful)
+            self.draws = randomness.reaches_generator(chain, self.stateful)
         self.visit(chain[-1])
 
     def _attribute(self, node: ast.Attribute) -> None:
@@ -332,12 +354,12 @@ class Flow:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         bare = isinstance(node.func, ast.Name) and name not in self.sure
         if not (isinstance(node.func, ast.Name) and name in self.known.late):  # what our own functions do is known
-            self.files.update(files.opened_by(node, self.known.constants))
+            self.files.update(files.opened_by(node, self.constants))
             self.seeds = self.seeds or randomness.seeds(node, name)
-            self.draws = self.draws or randomness.draws(node, name, self.known.stateful)
+            self.draws = self.draws or randomness.draws(node, name, self.stateful)
         if name in {"load", "loads", "read_pickle", "Unpickler"}:
             # A pickle may refer to any class or function of the notebook by its name.
-            for defined in self.known.late:
+            for defined in self.known.defined:
                 self.use(defined)
         if bare and name in {"exec", "eval"} and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
             return self._text_of_code(node, name, node.args[0].value)

@@ -1,26 +1,77 @@
 """What happens late: what the functions and classes of a notebook do when they are called, wherever that is.
 
-`survey` looks once at all the trees of a notebook; `effects.py` then reads one piece of code in the light of that
-`Survey`. Standard library only.
+`survey` puts together what `facts.py` knows of each cell; `flow.py` then reads one piece of code in the light of that
+`Survey`, of which it is given the part that the names in the code ask for (`Survey.view`). So what it finds is a function of
+the code and of its view, and need not be found again while neither changes. Standard library only.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlops_lab import files, mutation, randomness
-from mlops_lab.magic_effects import of_magic
-from mlops_lab.scopes import FunctionNode, bound_by, children, every_node, free_names, module_names, once, parameters_of
-from mlops_lab.syntax import ipython_call
-from mlops_lab.texts import code_in, named_in_texts
+from mlops_lab.facts import Facts, facts_of, words_of
+from mlops_lab.reflection import reflections
+from mlops_lab.scopes import FunctionNode, bound_by, every_node, free_names, parameters_of
+from mlops_lab.sharing import Sharing
+from mlops_lab.texts import named_in_texts
 
-FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
 _NOTHING: frozenset[str] = frozenset()
 Opened = tuple[str, str]  # (read, write or mention; path)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Names(NamedTuple):
+    """What is known of the names of a notebook but what calling them does; see `Survey`."""
+
+    modules: frozenset[str] = _NOTHING
+    stateful: frozenset[str] = _NOTHING
+    parameters: Mapping[str, frozenset[int]] = {}
+    constants: Mapping[str, str] = {}
+
+    def only(self, words: frozenset[str]) -> Names:
+        """What is known of these."""
+        parameters, constants = self.parameters, self.constants
+        return Names(
+            self.modules & words,
+            self.stateful & words,
+            {name: parameters[name] for name in parameters.keys() & words},
+            {name: constants[name] for name in constants.keys() & words},
+        )
+
+
+@dataclass(frozen=True)
+class Opener:
+    """A function that opens files whose paths depend on its arguments; `names` is what is known of the names in it."""
+
+    function: Function
+    names: Names
+
+    def files(self) -> set[Opened]:
+        """The files that it opens, whatever it is given."""
+        return files_of(self.function, self.names.constants, {})
+
+    def files_of_call(self, call: ast.Call, constants: Mapping[str, str]) -> set[Opened]:
+        """The files that a call of it opens, its paths put together from the arguments of the call."""
+        arguments = self.function.args
+        names = [a.arg for a in [*arguments.posonlyargs, *arguments.args]]
+        values = dict(zip(reversed(names), reversed(arguments.defaults), strict=False))
+        values |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d}
+        given = _folded(values, self.names.constants)
+        passed: dict[str, ast.expr] = {}
+        if not any(isinstance(a, ast.Starred) for a in call.args):
+            passed |= dict(zip(names, call.args, strict=False))
+        passed |= {k.arg: k.value for k in call.keywords if k.arg}
+        given = {name: text for name, text in given.items() if name not in passed} | _folded(passed, constants)
+        return files_of(self.function, self.names.constants, given)
+
+
+def _folded(values: Mapping[str, ast.expr], constants: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, value in values.items() if (text := files.fold(value, constants))}
 
 
 @dataclass(frozen=True)
@@ -34,172 +85,163 @@ class Late:
     stores: frozenset[str] = _NOTHING
     touches: frozenset[str] = _NOTHING
     files: frozenset[Opened] = frozenset()
-    opens: ast.FunctionDef | ast.AsyncFunctionDef | None = None
+    opens: Opener | None = None
     draws: bool = False
     seeds: bool = False
+
+
+class View(NamedTuple):
+    """The part of a survey that one piece of code asks for; `defined`: all names of `Survey.late`, if it loads pickles."""
+
+    names: Names
+    late: Mapping[str, Late]
+    defined: frozenset[str] = _NOTHING
 
 
 @dataclass(frozen=True)
 class Survey:
     """What is known of the notebook as a whole, whatever the order in which its cells run.
 
-    `late`: name -> what calling it does; `shared`: name -> the names that may share its object, itself included;
-    `parameters`: function -> positions of the arguments that it changes; `modules`: names that imports bind; `stateful`:
-    names of random generators and iterators; `constants`: name -> its text, for names bound once; `late_names`: every
-    global that some nested function may read, whoever calls it; `fleeting`: names that only `except E as name` binds, so that
-    none is there when a statement begins.
+    `late`: name -> what calling it does; `names`: functions and the positions of the arguments that they change, names that
+    imports bind, names of random generators and iterators, and the texts of names bound once; `late_names`: every global that
+    some nested function may read, whoever calls it; `fleeting`: names that only `except E as name` binds, so that none is
+    there when a statement begins.
     """
 
     late: Mapping[str, Late] = field(default_factory=dict)
-    shared: Mapping[str, Iterable[str]] = field(default_factory=dict)
-    parameters: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    modules: frozenset[str] = _NOTHING
-    stateful: frozenset[str] = _NOTHING
-    constants: Mapping[str, str] = field(default_factory=dict)
+    names: Names = Names()
     late_names: frozenset[str] = _NOTHING
     fleeting: frozenset[str] = _NOTHING
-    _changes: dict[ast.stmt, set[str]] = field(default_factory=dict, repr=False, compare=False)
+    facts: tuple[Facts, ...] = field(default=(), repr=False, compare=False)
 
-    def changed_by(self, statement: ast.stmt) -> set[str]:
-        """The names whose objects a statement may change in place, by its own code."""
-        if statement not in self._changes:
-            nodes = mutation.statement_nodes(statement)
-            self._changes[statement] = mutation.touched(nodes, self.modules, self.stateful, self.parameters)
-        return self._changes[statement]
+    @property
+    def modules(self) -> frozenset[str]:
+        return self.names.modules
+
+    @property
+    def stateful(self) -> frozenset[str]:
+        return self.names.stateful
+
+    @property
+    def parameters(self) -> Mapping[str, frozenset[int]]:
+        return self.names.parameters
+
+    @property
+    def constants(self) -> Mapping[str, str]:
+        return self.names.constants
+
+    @cached_property
+    def shared(self) -> Mapping[str, set[str]]:
+        """Name -> the names that may share its object, itself included."""
+        sharing = Sharing(self.modules)
+        for facts in self.facts:
+            sharing.add(facts)
+        return sharing.groups
+
+    def view(self, words: frozenset[str], pickles: bool = False) -> View:
+        """What it knows of these names."""
+        late = self.late
+        known = {name: late[name] for name in late.keys() & words}
+        return View(self.names.only(words), known, frozenset(late) if pickles else _NOTHING)
 
 
-def survey(trees: Iterable[ast.Module]) -> Survey:
+def survey(trees: Iterable[ast.AST]) -> Survey:
     """Look once at all the code of a notebook."""
-    trees = list(trees)
-    nodes = [node for tree in trees for node in mutation.own_nodes(tree)]
-    modules = frozenset(name for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for name in bound_by(n))
-    stateful = frozenset(mutation.stateful_names(nodes))
-    parameters = _changed_parameters(nodes, modules, stateful)
-    known = Survey(modules=modules, stateful=stateful, parameters=parameters, constants=files.constants(trees))
-    inner = [part for tree in trees for statement in tree.body for part in _nested(statement)]
-    late_names = _NOTHING.union(*(free_names(n)[0] | named_in_texts(n) for n in inner))
-    sharing = Sharing(modules)
-    sharing.add(statement for tree in trees for statement in tree.body)
-    fleeting = _fleeting(nodes, inner)
-    return Survey(_late(nodes, known), sharing.groups, parameters, modules, stateful, known.constants, late_names, fleeting)
+    facts = tuple(facts_of(tree) for tree in trees)
+    modules = _NOTHING.union(*(each.modules for each in facts))
+    stateful = _NOTHING.union(*(each.stateful for each in facts))
+    parameters = _changed_parameters([f for each in facts for f in each.functions], modules, stateful)
+    constants = files.constants((text for each in facts for text in each.texts), [each.bound for each in facts])
+    names = Names(modules, stateful, parameters, constants)
+    handled = _NOTHING.union(*(each.handled for each in facts))
+    fleeting = handled.difference(*(each.otherwise for each in facts)) if handled else handled
+    late_names = _NOTHING.union(*(each.late_names for each in facts))
+    return Survey(_late(facts, names), names, late_names, fleeting, facts)
 
 
-def _fleeting(nodes: Iterable[ast.AST], inner: Iterable[ast.AST]) -> frozenset[str]:
-    handled: set[str] = set()
-    others = {name for scope in inner for name in free_names(scope)[1]}
-    for node in nodes:
-        if isinstance(node, ast.ExceptHandler):
-            handled |= {node.name} if node.name else set()
-        else:
-            others.update(bound_by(node))
-            if isinstance(node, ast.Call):
-                magic, text = ipython_call(node), code_in(node)
-                others |= of_magic(*magic).stores if magic else set()
-                others |= module_names(text.body)[1] if text else set()
-    return frozenset(handled - others)
-
-
-class Sharing:
-    """Which names may share an object, grown step by step: `groups` is name -> the names of its group."""
-
-    def __init__(self, modules: frozenset[str]) -> None:
-        self.modules = modules
-        self.groups: dict[str, set[str]] = {}
-
-    def add(self, statements: Iterable[ast.stmt]) -> None:
-        """Join the names that these statements make share."""
-        for statement in statements:
-            for found in mutation.shared_in(statement):
-                names = found - self.modules
-                known = {id(group): group for n in names if (group := self.groups.get(n))}
-                largest = max(known.values(), key=len, default=set[str]())
-                new = names.union(*(group for group in known.values() if group is not largest)) - largest
-                largest |= new  # the smaller ones join the largest, so that no name moves often
-                for name in new:
-                    self.groups[name] = largest
-
-    def begin(self, statements: Iterable[ast.stmt]) -> None:
-        """Forget what the names shared so far that these statements bind anew before they use them."""
-        seen: set[str] = set()
-        for statement in statements:
-            loads, stores = module_names([statement])
-            self._drop(mutation.bound_anew(statement) - seen)
-            seen |= loads | stores
-
-    def end(self, statements: Iterable[ast.stmt], variables: Set[str]) -> None:
-        """Forget the names that live in comprehensions only, so that they join nothing below."""
-        for statement in statements:
-            self._drop(mutation.comprehension_names(statement) - variables)
-
-    def _drop(self, names: Iterable[str]) -> None:
-        for name in names:
-            group = self.groups.pop(name, None)
-            if group:
-                group.discard(name)
-
-
-def _changed_parameters(nodes: list[ast.AST], modules: frozenset[str], stateful: frozenset[str]) -> dict[str, frozenset[int]]:
+def _changed_parameters(functions: Sequence[Function], modules: frozenset[str],
+                        stateful: frozenset[str]) -> dict[str, frozenset[int]]:  # fmt: skip
     """Function -> positions of the parameters that it changes, also through functions it hands them to."""
-    functions = [n for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
     found: dict[str, frozenset[int]] = {}
     for _ in range(3):  # three calls deep is enough for a guess
         before = dict(found)
         for function in functions:
-            changed = mutation.touched(mutation.own_nodes(function), modules, stateful, found)
-            found[function.name] = mutation.changed_parameters(function, changed)
+            known = Names(modules, stateful, found).only(words_of(function))
+            found[function.name] = _changed_by(function, known)
         if found == before:
             break
     return found
 
 
-@once
-def _nested(statement: ast.AST) -> list[ast.AST]:
-    """The functions and classes anywhere in a statement, those in texts of code included."""
-    found: list[ast.AST] = []
-    for node in every_node(statement):
-        if isinstance(node, (*FunctionNode, ast.ClassDef)):
-            found.append(node)
-        elif isinstance(node, ast.Call):
-            text = code_in(node)
-            if text:
-                found += [n for n in ast.walk(text) if isinstance(n, (*FunctionNode, ast.ClassDef))]
+def remembered(node: ast.AST, key: str, known: Any, find: Callable[[], Any]) -> Any:
+    """What was found on a node the last few times in the light of something equal to `known`; found now if it wasn't.
+
+    Kept on the node, as `scopes.once` does, and so for as long as its cell is.
+    """
+    kept: list[tuple[Any, Any]] = node.__dict__.setdefault(key, [])
+    for position, (seen, result) in enumerate(kept):
+        if seen == known:
+            if position:
+                kept.insert(0, kept.pop(position))
+            return result
+    result = find()
+    kept.insert(0, (known, result))
+    del kept[_KEPT:]
+    return result
+
+
+_KEPT = 3
+
+
+def _changed_by(function: Function, known: Names) -> frozenset[int]:
+    def find() -> frozenset[int]:
+        nodes = mutation.own_nodes(function)
+        return mutation.changed_parameters(function, mutation.touched(nodes, known.modules, known.stateful, known.parameters))
+
+    found: frozenset[int] = remembered(function, "_changed_parameters", known, find)
     return found
 
 
-def _late(nodes: list[ast.AST], known: Survey) -> Mapping[str, Late]:
+def _late(facts: Sequence[Facts], names: Names) -> Mapping[str, Late]:
     """Name -> what calling it may need, followed through the functions that it calls and the names that carry it."""
     direct: dict[str, Late] = {}
+    for each in facts:
+        for name, node in each.definitions:
+            found = _of_definition(node, names)
+            direct[name] = _either(direct[name], found) if name in direct else found
+    if not direct:
+        return {}
     carries: dict[str, set[str]] = {}
-    for node in nodes:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found = _of_definition(node, known)
-            direct[node.name] = _either(direct[node.name], found, known) if node.name in direct else found
-        elif isinstance(node, ast.Assign):
-            for target in node.targets:
-                for name in mutation.roots(target):
-                    if isinstance(node.value, ast.Lambda):
-                        found = _of_definition(node.value, known)
-                        direct[name] = _either(direct[name], found, known) if name in direct else found
-                    else:
-                        carries.setdefault(name, set()).update(_carried(node.value))
-    return _Closure(direct, carries, known)
+    for each in facts:
+        for name, carried in each.carries:
+            if name in carries:
+                carries[name] |= carried
+            else:
+                carries[name] = set(carried)
+    return _Closure(direct, carries)
 
 
-def _either(one: Late, other: Late, known: Survey) -> Late:
+def _either(one: Late, other: Late) -> Late:
     """What a name does that is bound to one function here and to another there."""
     return Late(
         one.loads | other.loads,
         one.stores | other.stores,
         one.touches | other.touches,
-        one.files.union(other.files, *(files_of(late.opens, known, {}) for late in (one, other) if late.opens)),
+        one.files.union(other.files, *(late.opens.files() for late in (one, other) if late.opens)),
         None,
         one.draws or other.draws,
         one.seeds or other.seeds,
     )
 
 
-def _of_definition(node: ast.AST, known: Survey) -> Late:
+def _of_definition(node: ast.AST, names: Names) -> Late:
     """What one function or class does by itself."""
+    known = names.only(words_of(node))
+    found: Late = remembered(node, "_late", known, lambda: _looked_up(node, known))
+    return found
+
+
+def _looked_up(node: ast.AST, known: Names) -> Late:
     loads, stores = free_names(node)
     touches: set[str] = set()
     opened: set[Opened] = set()
@@ -210,7 +252,7 @@ def _of_definition(node: ast.AST, known: Survey) -> Late:
         nodes = mutation.own_nodes(inner)
         local = {name for n in nodes for name in bound_by(n)} | set(parameters_of(inner))
         touches |= mutation.touched(nodes, known.modules, known.stateful, known.parameters) - local
-        opened |= files_of(inner, known, {})
+        opened |= files_of(inner, known.constants, {})
         own = known.stateful | set(parameters_of(inner)) | set(mutation.stateful_names(nodes))
         draws = draws or randomness.reaches_generator(nodes, own)
         for part in nodes:
@@ -220,18 +262,18 @@ def _of_definition(node: ast.AST, known: Survey) -> Late:
                 draws = draws or randomness.draws(part, name, own)
     vague = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(files.is_vague(path) for _, path in opened)
     sure = frozenset(f for f in opened if not (vague and files.is_vague(f[1])))
-    opens = node if vague and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
+    opens = Opener(node, known) if vague and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
     return Late(loads | reflections(node) | named_in_texts(node), stores, frozenset(touches), sure, opens, draws, seeds)
 
 
-def files_of(function: ast.AST, known: Survey, given: Mapping[str, str]) -> set[Opened]:
+def files_of(function: ast.AST, constants: Mapping[str, str], given: Mapping[str, str]) -> set[Opened]:
     """The files that a function opens in its own body where its parameters have these texts."""
     nodes = mutation.own_nodes(function)
     calls = [n for n in nodes if isinstance(n, ast.Call)]
     if not calls:
         return set()
     local = {name for n in nodes for name in bound_by(n)} | set(parameters_of(function))
-    texts = {name: text for name, text in known.constants.items() if name not in local} | dict(given)
+    texts = {name: text for name, text in constants.items() if name not in local} | dict(given)
     once_bound: dict[str, ast.AST | None] = {}
     for node in nodes:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
@@ -243,31 +285,25 @@ def files_of(function: ast.AST, known: Survey, given: Mapping[str, str]) -> set[
     return {found for call in calls for found in files.opened_by(call, texts)}
 
 
-def files_of_call(call: ast.Call, function: ast.FunctionDef | ast.AsyncFunctionDef, known: Survey) -> set[Opened]:
-    """The files that a call of a function opens, its paths put together from the arguments of the call."""
-    arguments = function.args
-    names = [a.arg for a in [*arguments.posonlyargs, *arguments.args]]
-    values = dict(zip(reversed(names), reversed(arguments.defaults), strict=False))
-    values |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d}
-    if not any(isinstance(a, ast.Starred) for a in call.args):
-        values |= dict(zip(names, call.args, strict=False))
-    values |= {k.arg: k.value for k in call.keywords if k.arg}
-    given = {name: text for name, value in values.items() if (text := files.fold(value, known.constants))}
-    return files_of(function, known, given)
-
-
 class _Closure(Mapping[str, Late]):
     """`Late` of every name with all that it may reach; put together for the names that are asked for.
 
     What reaches what is kept as bits of whole numbers, so that a thousand functions in a chain are cheap.
     """
 
-    def __init__(self, direct: Mapping[str, Late], carries: Mapping[str, set[str]], known: Survey) -> None:
+    def __init__(self, direct: Mapping[str, Late], carries: Mapping[str, set[str]]) -> None:
         self._direct = direct
-        self._known = known
-        self._names = [*direct, *(name for name in carries if name not in direct)]
-        place = {name: i for i, name in enumerate(self._names)}
-        self._place = place
+        users: dict[str, list[str]] = {}
+        for name, carried in carries.items():
+            for each in carried:
+                users.setdefault(each, []).append(name)
+        self._names = [*direct]  # and all that may hold one of them
+        place = self._place = {name: i for i, name in enumerate(self._names)}
+        for name in self._names:  # it grows
+            for user in users.get(name, ()):
+                if user not in place:
+                    place[user] = len(place)
+                    self._names.append(user)
         self._next = [
             [place[n] for n in {*(direct[name].loads if name in direct else ()), *carries.get(name, ())} if n in place]
             for name in self._names
@@ -309,20 +345,15 @@ class _Closure(Mapping[str, Late]):
     def _definitions(self) -> int:
         return sum(1 << self._place[name] for name in self._direct)
 
-    def get(self, name: str, default: Any = None) -> Any:
-        return default if name not in self else self[name]  # noqa: SIM401 - and no error for the many names that are none
-
     def __getitem__(self, name: str) -> Late:
         if name in self._found:
             return self._found[name]
         bits = self._reach[self._place[name]] & self._definitions
-        if not bits:
-            raise KeyError(name)
         reached = [self._names[i] for i, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"]
         parts = [self._direct[n] for n in reached]
         own = self._direct.get(name)
         opened = [p.files for p in parts]
-        opened += [frozenset(files_of(p.opens, self._known, {})) for p in parts if p.opens and p is not own]
+        opened += [frozenset(p.opens.files()) for p in parts if p.opens and p is not own]
         found = Late(
             _NOTHING.union(reached, *(p.loads for p in parts)),
             _NOTHING.union(*(p.stores for p in parts)),
@@ -335,45 +366,14 @@ class _Closure(Mapping[str, Late]):
         self._found[name] = found
         return found
 
+    def keys(self) -> KeysView[str]:
+        return self._place.keys()
+
     def __contains__(self, name: object) -> bool:
-        return name in self._place and bool(self._reach[self._place[name]] & self._definitions)
+        return name in self._place
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._names if name in self)
+        return iter(self._place)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-@once
-def reflections(node: ast.AST) -> frozenset[str]:
-    """Ways of a function's body to see the whole namespace that aren't plain names, as names that stand for them."""
-    found: set[str] = set()
-    todo = [node]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Compare) and asks_for_main(node):
-            continue
-        if isinstance(node, ast.Attribute):
-            found |= {"globals"} if node.attr in FRAMES else set()
-        elif isinstance(node, ast.Constant):
-            found |= {"__main__"} if node.value == "__main__" else set()
-        todo += children(node)
-    return frozenset(found)
-
-
-def asks_for_main(node: ast.Compare) -> bool:
-    """`__name__ == "__main__"`, which says nothing of the namespace."""
-    sides = [node.left, *node.comparators]
-    return any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
-
-
-def _carried(value: ast.AST) -> set[str]:
-    """Names whose functions or classes the value may hold: `C()` carries C, `[f]` and `partial(f)` carry f.
-
-    The function of a plain call is left out (its result is data far more often than code), a class is not.
-    """
-    nodes = every_node(value)
-    called = {id(n.func) for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-              and not n.func.id[:1].isupper()}  # fmt: skip
-    return {n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in called}
+        return len(self._place)

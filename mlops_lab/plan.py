@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from mlops_lab.effects import Effects, Survey, effects_of, survey
+from mlops_lab.effects import Effects, Survey, effects_of_cells, survey
+from mlops_lab.facts import facts_of
 from mlops_lab.files import UNKNOWN, Paths
-from mlops_lab.late import Sharing
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, is_replayable, items_in, left_over, replay, setup_before
-from mlops_lab.scopes import module_names
+from mlops_lab.sharing import Sharing
 
 
 @dataclass(frozen=True, order=True)
@@ -163,10 +163,11 @@ def make_plan(pipeline: Pipeline) -> Plan:
     imported = import_names(cells)
     effects, cell_effects = _effects(pipeline, cells, known)
     items = [item for cell in cells for item in items_in(cell) if is_replayable(item, imported)]
-    read_anywhere = frozenset().union(*(e.reads for e in effects.values()), known.late_names) | _loaded(cells)
+    loads = frozenset().union(*(facts.loads for facts in known.facts))
+    read_anywhere = loads.union(known.late_names, *(e.reads for e in effects.values()))
     # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
     certain = not any(item.binds & {"*"} for item in items) and not any(e.opaque for e in effects.values())
-    bound = module_names(s for cell in cells for s in cell.tree.body)[1].union(*(e.may_bind for e in effects.values()))
+    bound = frozenset().union(*(facts.stores for facts in known.facts), *(e.may_bind for e in effects.values()))
     no_values = imported | known.fleeting if certain else imported
     passed = bound - no_values if certain else None
     keeps = _kept(pipeline, effects, known.late_names, passed, no_values)
@@ -201,20 +202,28 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
     of_steps: dict[str, Effects] = {}
     of_cells: dict[int, Effects] = {}
     in_steps = {number for step in pipeline.steps for number in step.numbers}
-    variables = module_names(s for cell in cells for s in cell.tree.body)[1]
+    variables = frozenset().union(*(facts.stores for facts in known.facts))
     above = Sharing(known.modules)
-    above.add(s for cell in cells if cell.number not in in_steps for s in cell.tree.body)
-    here = replace(known, shared=above.groups)
+    for cell in cells:
+        if cell.number not in in_steps:
+            above.add(facts_of(cell.tree))
     for step in pipeline.steps:
-        statements = [s for cell in step.cells for s in cell.tree.body]
-        above.begin(statements)
-        above.add(statements)
-        of_cells |= {cell.number: effects_of(cell.tree.body, here) for cell in step.cells}
-        own = of_cells[step.first] if len(step.cells) == 1 else effects_of(statements, here)
-        of_steps[step.name] = replace(own, reads=own.reads | frozenset(step.settings.uses))
-        above.end(statements, variables)
-    others = [cell for cell in pipeline.notebook.cells if cell.number not in of_cells]
-    return of_steps, of_cells | {cell.number: effects_of(cell.tree.body, known) for cell in others}
+        facts = [facts_of(cell.tree) for cell in step.cells]
+        above.begin(facts)
+        for each in facts:
+            above.add(each)
+        for cell in step.cells:
+            of_cells[cell.number] = effects_of_cells([cell.tree], known, above.groups)
+        own = of_cells[step.first]
+        if len(step.cells) > 1:
+            own = effects_of_cells([cell.tree for cell in step.cells], known, above.groups)
+        uses = frozenset(step.settings.uses)
+        of_steps[step.name] = replace(own, reads=own.reads | uses) if uses - own.reads else own
+        above.end(facts, variables)
+    for cell in pipeline.notebook.cells:
+        if cell.number not in of_cells:
+            of_cells[cell.number] = effects_of_cells([cell.tree], known, known.shared)
+    return of_steps, of_cells
 
 
 def _kept(pipeline: Pipeline, effects: Mapping[str, Effects], always: frozenset[str], bound: Set[str] | None,
@@ -236,10 +245,6 @@ def _imports(items: Iterable[Item]) -> dict[str, tuple[str, ...]]:
         for name in item.binds if item.is_import else ():
             found[name] = (*found.get(name, ()), item.code)
     return found
-
-
-def _loaded(cells: Iterable[Cell]) -> set[str]:
-    return module_names(s for cell in cells for s in cell.tree.body)[0]
 
 
 def _edges(plan: Plan) -> tuple[Edge, ...]:

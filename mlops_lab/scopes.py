@@ -96,17 +96,28 @@ def every_node(node: ast.AST) -> list[ast.AST]:
 
 _LEAVES = frozenset({*ast.expr_context.__subclasses__(), *ast.operator.__subclasses__(), *ast.unaryop.__subclasses__(),
                      *ast.boolop.__subclasses__(), *ast.cmpop.__subclasses__()})  # fmt: skip
+# Fields that hold text, numbers or what is in `_LEAVES`, in whatever class they are; `children` need not look at them.
+_PLAIN = frozenset("id attr ctx op ops arg asname module level kind type_comment is_async simple conversion tag rest lineno "
+                   "kwd_attrs type_ignores str".split())  # fmt: skip
+_PARTS: dict[type, tuple[str, ...]] = {
+    kind: () if kind in (ast.Constant, ast.Global, ast.Nonlocal, ast.MatchSingleton, ast.alias) else tuple(
+        field for field in kind._fields
+        if field not in _PLAIN and not (field == "name" and kind.__name__ != "TypeAlias") and not (
+            field == "names" and kind in (ast.Import, ast.ImportFrom))
+    )
+    for kind in vars(ast).values() if isinstance(kind, type) and issubclass(kind, ast.AST)
+}  # fmt: skip
 
 
 def children(node: ast.AST) -> list[ast.AST]:
-    """The nodes directly below a node, in the order of the source, without contexts and operators."""
+    """The nodes directly below a node, in the order of the source, without contexts, operators and the names of imports."""
     found: list[ast.AST] = []
     kept = node.__dict__
-    for name in node._fields:
+    for name in _PARTS[node.__class__]:
         value = kept.get(name)
         if value.__class__ is list:
-            found += [item for item in value if isinstance(item, ast.AST) and item.__class__ not in _LEAVES]
-        elif isinstance(value, ast.AST) and value.__class__ not in _LEAVES:
+            found += value if None not in value else [item for item in value if item is not None]
+        elif value is not None:
             found.append(value)
     return found
 

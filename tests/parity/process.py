@@ -35,7 +35,6 @@ import nbformat.v4.nbbase
 import numpy
 import pandas._config.config as pandas_config
 
-from mlops_lab import plan as plan_module
 from mlops_lab.runtime.load import runtime_module
 
 kit = runtime_module("kit")
@@ -318,29 +317,11 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
 
 
-def _remembered(function: Any) -> Any:
-    """`effects_of`, which plan and checks call for the same cells again and again, computed once."""
-    known: dict[Any, Any] = {}
-
-    def call(statements: Any, survey: Any) -> Any:
-        statements = list(statements)
-        key = (tuple(map(id, statements)), id(survey))
-        if key not in known:
-            if len(known) > 200:
-                known.clear()
-            known[key] = (function(statements, survey), statements, survey)
-        return known[key][0]
-
-    return call
-
-
 @contextlib.contextmanager
 def quick() -> Iterator[Path]:
     """A folder in memory; nothing is synced, nothing is validated."""
     _hook_files()
     kept = os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate
-    effects = plan_module.effects_of
-    plan_module.effects_of = _remembered(effects)
     kit.importlib = types.SimpleNamespace(import_module=_recorded_import_module)
     os.fsync = lambda handle: None  # type: ignore[assignment]
     kit.OpenedFiles = _Files
@@ -354,7 +335,6 @@ def quick() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        plan_module.effects_of = effects
         kit.importlib = importlib
         os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate = kept
         modules.patches = patches

@@ -1,0 +1,41 @@
+"""How code sees its whole namespace at once, so that its reads and writes can't be told. Standard library only."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from mlops_lab.scopes import children, once
+
+FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Code whose reads and writes can't be known without running it: 1-based line, and what makes it so."""
+
+    line: int
+    reason: str
+
+
+@once
+def reflections(node: ast.AST) -> frozenset[str]:
+    """Ways of a function's body to see the whole namespace that aren't plain names, as names that stand for them."""
+    found: set[str] = set()
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Compare) and asks_for_main(node):
+            continue
+        if isinstance(node, ast.Attribute):
+            found |= {"globals"} if node.attr in FRAMES else set()
+        elif isinstance(node, ast.Constant):
+            found |= {"__main__"} if node.value == "__main__" else set()
+        todo += children(node)
+    return frozenset(found)
+
+
+def asks_for_main(node: ast.Compare) -> bool:
+    """`__name__ == "__main__"`, which says nothing of the namespace."""
+    sides = [node.left, *node.comparators]
+    return any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
