@@ -1,12 +1,14 @@
 """What a step in a container gives back to whoever follows its run: its executed notebook, in the pod's log and in MLflow.
 
-The artifacts of a task can't be read through KFP's interface, its log can. So the notebook stands there, packed, in lines of
-events. Where an MLflow run was opened for the task, `MLFLOW_RUN_ID` names it, and it gets the notebook, too.
+The artifacts of a task can't be read through KFP's interface (its answers have their ids only), its log can. So the notebook
+stands there, packed, in lines of events. Where an MLflow run was opened for the task, `MLFLOW_RUN_ID` names it, and it gets the
+notebook, too, and as tags the step's name and how it ended: for whoever may not read logs, or comes when they are gone.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import zlib
 from collections.abc import Callable, Mapping
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 4 * 2**20  # bytes, packed; a larger notebook is only among the artifacts
+STEP_TAG, ENDED_TAG = "mlops_lab.step", "mlops_lab.step_finished"
+_TAG = 5_000  # characters that a tag has room for in every version of MLflow
 _LINE = 12_000  # characters; container runtimes cut lines at 16 KiB
 
 
@@ -29,8 +33,8 @@ def notebook(path: Path, emit: Callable[[dict[str, Any]], None]) -> None:
         emit({"type": "executed_notebook", "part": part, "data": packed[start : start + _LINE]})
 
 
-def to_mlflow(path: Path, metrics: Mapping[str, float], emit: Callable[[dict[str, Any]], None]) -> None:
-    """Log the executed notebook and the step's metrics to the MLflow run that was opened for it, if there is one.
+def to_mlflow(path: Path, metrics: Mapping[str, float], ended: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
+    """Log the executed notebook, the metrics and the last event of a step to the MLflow run that was opened for it, if any.
 
     Tracking that is down never fails a step.
     """
@@ -49,6 +53,8 @@ def to_mlflow(path: Path, metrics: Mapping[str, float], emit: Callable[[dict[str
             client.log_metric(run_id, name, value)
         if path.exists():
             client.log_artifact(run_id, str(path))
+        client.set_tag(run_id, STEP_TAG, ended["step"])
+        client.set_tag(run_id, ENDED_TAG, _short(ended))
         found = client.get_run(run_id)
     except Exception as error:  # MLflow and its HTTP layer raise unrelated types
         print(f"MLflow did not take the step's notebook: {(str(error).splitlines() or [type(error).__name__])[0][:300]}")  # noqa: T201
@@ -56,3 +62,14 @@ def to_mlflow(path: Path, metrics: Mapping[str, float], emit: Callable[[dict[str
     emit({"type": "tracking_run", "run_id": run_id, "experiment_id": found.info.experiment_id})
     if found.data.metrics:
         emit({"type": "metrics", "values": dict(found.data.metrics)})
+
+
+def _short(ended: dict[str, Any]) -> str:
+    """The event as JSON that a tag has room for: without its outputs, and in the end with half of a message."""
+    text = json.dumps(ended)
+    if len(text) > _TAG:
+        text = json.dumps({key: value for key, value in ended.items() if key != "outputs"})
+    if len(text) > _TAG:
+        failure = {**ended["failure"], "message": ended["failure"]["message"][: _TAG // 8]}
+        text = json.dumps({"type": ended["type"], "step": ended["step"], "status": ended["status"], "failure": failure})
+    return text

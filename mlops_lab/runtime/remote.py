@@ -58,8 +58,7 @@ def main(step: dict[str, Any], cells: list[Any], arguments: dict[str, Any], carr
         work.gather()
         failure = work.conflict() or (work.execute() if cells else None)
         if failure:
-            work.hand_back()
-            emit({"type": "step_finished", "step": step["name"], "attempt": 1, "seconds": 0.0, **failure})
+            work.hand_back({"type": "step_finished", "step": step["name"], "attempt": 1, "seconds": 0.0, **failure})
             print(f"\n{failure['status']}: {failure['failure']['message']}", file=sys.stderr, flush=True)  # noqa: T201
             sys.exit(EXIT_REJECTED if failure["status"] == "rejected" else EXIT_FAILED)
         work.hand_on()
@@ -273,7 +272,6 @@ class _Work:
         if self.cells:
             self._hand_on_notebook()
             self._hand_on_metrics()
-            self.hand_back()
             shown = {
                 name: {key: output[key] for key in ("type", "bytes", "preview") if key in output}
                 | {"version": output["version"][0]}
@@ -281,14 +279,15 @@ class _Work:
                 if output and ":" not in name and name[0] != "@"
             }
             seconds = sum(self.result.get("seconds", {}).values())
-            emit({"type": "step_finished", "step": self.name, "attempt": 1, "status": "done", "seconds": seconds,
-                  "outputs": shown})  # fmt: skip
+            self.hand_back({"type": "step_finished", "step": self.name, "attempt": 1, "status": "done", "seconds": seconds,
+                            "outputs": shown})  # fmt: skip
 
-    def hand_back(self) -> None:
-        """Give the executed notebook to whoever follows the run."""
+    def hand_back(self, ended: dict[str, Any]) -> None:
+        """Give the executed notebook and how the step ended to whoever follows the run."""
         executed = self.run / "executed.ipynb"
         handback.notebook(executed, emit)
-        handback.to_mlflow(executed, self.result.get("metrics", {}), emit)
+        handback.to_mlflow(executed, self.result.get("metrics", {}), ended, emit)
+        emit(ended)
 
     def _hand_on_variables(self, outputs: dict[str, Any]) -> None:
         for variable, argument in self.step["outputs"].items():

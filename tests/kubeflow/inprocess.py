@@ -65,7 +65,7 @@ class _Work(remote._Work):  # type: ignore[misc]
     def _hand_on_notebook(self) -> None:
         """There is none."""
 
-    def hand_back(self) -> None:
+    def hand_back(self, ended: dict[str, Any]) -> None:
         """Nobody follows."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -23,8 +23,10 @@ from mlops_lab.notebook import read
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Plan, make_plan
 from mlops_lab.runs import RunFolder
+from mlops_lab.targets.kubeflow import from_mlflow
 from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
 from mlops_lab.targets.kubeflow.podlog import PodLog, is_executor, pods_of
+from mlops_lab.tracking import URI, without_password
 
 _CACHE = "Kubeflow's cache"
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
@@ -77,7 +79,7 @@ class Follower:
         self.logs: dict[tuple[str, int], PodLog] = {}
         self.pods: dict[tuple[str, int], str] = {}
         self.waited: dict[str, int] = {}
-        self.terminated = False
+        self.terminated = self.mlflow_is_down = False
         self.news = 0  # events written
         self.taken = 0  # steps whose results KFP took from its cache
 
@@ -268,7 +270,7 @@ class Follower:
     # -- the end of a step and of the run -------------------------------------------------------------------------
 
     def _tried_again(self, name: str, step: runstate.StepState, log: PodLog) -> None:
-        failure = self._failure(log, None)
+        failure = self._failure(log, None, log.result)
         self.emit(ev.StepFinished(step=name, attempt=step.attempt, status="failed", seconds=0.0, failure=failure, retry_in=0.0))
 
     def _finish(self, name: str, step: runstate.StepState, detail: Any, state: str, log: PodLog | None, run: Any) -> None:
@@ -283,12 +285,12 @@ class Follower:
             path = self.folder.attempt(name, attempt) / "executed.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        result = (log.result if log else None) or {}
+        result = (log.result if log else None) or self._from_mlflow(name, attempt, detail)
         if state == "SUCCEEDED":
             if log is None and not self._ran(detail):
                 self.emit(ev.StepCached(step=name, from_run=_CACHE, notebook=""))
                 return
-            if not whole:
+            if not result:
                 self.emit(ev.Message(
                     level="warning", step=name,
                     text=f"The log of step {name!r} is not there (any more): what it printed and its executed notebook stay on "
@@ -304,8 +306,8 @@ class Follower:
             self.emit(ev.StepFinished(step=name, attempt=attempt, status="cancelled", seconds=seconds, failure=failure))
             return
         status = "rejected" if result.get("status") == "rejected" else "failed"
-        failure = self._failure(log, detail)
-        if log is None and self._is_gate(name):
+        failure = self._failure(log, detail, result)
+        if not result and log is None and self._is_gate(name):
             failure.message = (
                 f"this gate ended the run for what depends on it. Its log can't be read, so it is not known here whether its "
                 f"check failed or it could not run: {failure.message}"
@@ -313,8 +315,32 @@ class Follower:
         self.emit(ev.StepFinished(step=name, attempt=attempt, status=status, seconds=seconds, failure=failure))
         self.emit(ev.StepCommitted(step=name, attempt=attempt))
 
-    def _failure(self, log: PodLog | None, detail: Any) -> ev.Failure:
-        told = ((log.result if log else None) or {}).get("failure")
+    def _from_mlflow(self, name: str, attempt: int, detail: Any) -> dict[str, Any]:
+        """How a step ended whose log can't be read, where its MLflow run says it; its notebook and metrics come along."""
+        tracking = self.state.tracking
+        named = os.environ.get(URI, "")
+        uri = named or (tracking.uri if tracking else "")
+        # The store beside the notebook has nothing that came from a pod.
+        if not tracking or not (named or uri.startswith("http")) or self.mlflow_is_down or not self._ran(detail):
+            return {}
+        try:
+            left = from_mlflow.find(uri, tracking.experiment_id, tracking.run_id, name, self.folder.attempt(name, attempt))
+        except OSError as error:
+            self.mlflow_is_down = True
+            self._say_once(f"MLflow can't be asked for what the steps left: {error}")
+            return {}
+        if left is None:
+            return {}
+        if self.state.steps[name].tracking is None:
+            shown = without_password(uri)
+            self.emit(ev.TrackingRun(step=name, attempt=attempt, run_id=left.run_id, uri=shown,
+                                     experiment_id=tracking.experiment_id))  # fmt: skip
+        if left.metrics:
+            self.emit(ev.Metrics(step=name, values=left.metrics))
+        return left.ended
+
+    def _failure(self, log: PodLog | None, detail: Any, result: Mapping[str, Any] | None) -> ev.Failure:
+        told = (result or {}).get("failure")
         if told:
             known = {key: value for key, value in told.items() if key in ev.Failure.__struct_fields__}
             return ev.Failure(**{"traceback": log.tail if log else "", **known})
