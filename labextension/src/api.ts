@@ -169,7 +169,12 @@ export class Api {
         404
       );
     }
-    const message = (isJson && data.message) || response.statusText || `HTTP ${response.status}`;
-    throw new ApiError(message, response.status, isJson ? data.kind : '');
+    // What is no answer of ours comes from what stands before the server, or from the server in trouble.
+    const message = isJson && data.message;
+    throw new ApiError(
+      message || `The Jupyter server failed (${response.status} ${response.statusText}); its log says why.`,
+      response.status,
+      isJson ? data.kind : ''
+    );
   }
 }

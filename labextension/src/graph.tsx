@@ -145,7 +145,8 @@ function Flow(props: IGraphProps): JSX.Element {
           target: edge.target,
           type: 'variables',
           focusable: false,
-          markerEnd: { type: MarkerType.ArrowClosed, color: 'var(--jp-ui-font-color2)' },
+          ariaLabel: trans.__('%1 comes after %2', edge.target, edge.source),
+          markerEnd: { type: MarkerType.ArrowClosed, color: 'var(--jp-ui-font-color1)' },
           data: { label: edgeLabel(edge), points: places.edges[`${edge.source}→${edge.target}`] }
         })),
     [props.edges, places]
@@ -179,6 +180,10 @@ function Flow(props: IGraphProps): JSX.Element {
         deleteKeyCode={null}
         onNodeClick={(_, node) => props.onSelect(node.id)}
         ariaLabelConfig={{
+          // What React Flow says of keys holds for graphs that are edited; the tree below is for the keyboard.
+          'node.a11yDescription.default': '',
+          'node.a11yDescription.keyboardDisabled': '',
+          'edge.a11yDescription.default': '',
           'controls.zoomIn.ariaLabel': trans.__('Zoom in'),
           'controls.zoomOut.ariaLabel': trans.__('Zoom out'),
           'controls.fitView.ariaLabel': trans.__('Fit the graph into view'),

@@ -97,6 +97,22 @@ export class NotebookModel implements IDisposable {
     return this.analysis?.cells[this.activeCellId]?.step ?? '';
   }
 
+  /** True where the notebook can't be saved. */
+  get readOnly(): boolean {
+    return this.panel.context.model.readOnly || this.panel.context.contentsModel?.writable === false;
+  }
+
+  /** Saves what was changed; raises an error where that can't be. */
+  async save(cannot: string): Promise<void> {
+    const { context } = this.panel;
+    if (context.model.dirty && this.readOnly) {
+      throw new Error(cannot);
+    }
+    if (context.model.dirty) {
+      await context.save();
+    }
+  }
+
   get errors(): number {
     return this.analysis?.diagnostics.filter(each => each.severity === 'error').length ?? 0;
   }
@@ -226,6 +242,9 @@ export class NotebookModel implements IDisposable {
     if (this._isDisposed) {
       return;
     }
+    if (this.problem) {
+      this.refresh(); // the server answers again
+    }
     const before = JSON.stringify(this.runs);
     this.runs = runs;
     const running = runs.find(each => each.status === 'running');
@@ -263,6 +282,7 @@ export class NotebookModel implements IDisposable {
   }
 
   private _onPathChanged(): void {
+    this._save(); // under the new name
     this.refresh();
     void this.refreshRuns();
   }

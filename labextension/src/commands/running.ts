@@ -18,6 +18,9 @@ const RUN = { run: { ...TEXT, description: "The run's id" } };
 export function addRunCommands(services: IServices, docs: IDocumentManager): void {
   const { api, commands, pipelines, runs, trans } = services;
   const current = () => pipelines.current!;
+  const cannotSave = trans.__(
+    'The notebook was changed and can’t be saved, since its file is read-only. Save it under another name.'
+  );
 
   /** Saves the notebook and starts a run of it, with the values and options of the forms. */
   async function start(model: NotebookModel, selection: Partial<IRunRequest> = {}): Promise<void> {
@@ -36,7 +39,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
       void commands.execute(CMD.show);
       throw new Error(trans.__('Parameter %1: %2', ...wrong));
     }
-    await model.panel.context.save();
+    await model.save(cannotSave);
     const id = await api.start({ path: model.path, ...model.options, parameters: model.given, ...selection });
     model.follow(id);
     await model.refreshRuns();
@@ -218,7 +221,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     enabled: (_, args) => Boolean(args.run),
     execute: async ({ run }: { run: string }) => {
       const model = await opened((await api.run(run)).path);
-      await model.panel.context.save();
+      await model.save(cannotSave);
       const { lessons, edits } = await api.lessons(run);
       if (lessons.length === 0) {
         Notification.info(trans.__('Nothing to learn: the graph shows all that the run did.'), { autoClose: 6_000 });
@@ -239,7 +242,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     enabled: model => model !== null && model.errors === 0,
     execute: async () => {
       const model = current();
-      await model.panel.context.save();
+      await model.save(cannotSave);
       const { filename, text } = await api.compile(model.path, 'kubeflow');
       const path = PathExt.join(PathExt.dirname(model.path), filename);
       await docs.services.contents.save(path, { type: 'file', format: 'text', content: text });

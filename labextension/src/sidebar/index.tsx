@@ -60,7 +60,8 @@ function Panel({ isVisible }: { isVisible: () => boolean }): JSX.Element {
   if (!model) {
     return <p className="mlops-Hint">{trans.__('Open a notebook to see it as a pipeline.')}</p>;
   }
-  const untagged = model.analysis?.steps.every(step => step.implicit) ?? false;
+  const steps = model.analysis?.steps ?? [];
+  const untagged = steps.length > 0 && steps.every(step => step.implicit);
   return (
     <div className="mlops-Panel" key={model.path}>
       <header className="mlops-Panel-head">
@@ -73,9 +74,12 @@ function Panel({ isVisible }: { isVisible: () => boolean }): JSX.Element {
         <RunBar model={model} />
       </header>
       {model.problem && (
-        <p className="mlops-Problem mlops-mod-error" role="alert">
-          {model.problem}
-        </p>
+        <div className="mlops-Problem mlops-mod-error" role="alert">
+          {model.problem}{' '}
+          <button type="button" className="mlops-Link" onClick={() => model.refresh()}>
+            {trans.__('Try again')}
+          </button>
+        </div>
       )}
       {!model.analysis && !model.problem && <p className="mlops-Hint">{trans.__('Reading the notebook…')}</p>}
       <SuggestionSection model={model} />

@@ -12,9 +12,8 @@ import { Section } from './section';
 export function RunSection({ model }: { model: NotebookModel }): JSX.Element | null {
   const { api, commands, trans } = useServices();
   const [targets, setTargets] = useState<ITarget[]>([]);
-  useEffect(() => {
-    void api.targets().then(setTargets, () => undefined);
-  }, []);
+  const ask = () => void api.targets().then(setTargets, () => undefined);
+  useEffect(ask, []);
   if (model.suggestion) {
     return null;
   }
@@ -29,11 +28,22 @@ export function RunSection({ model }: { model: NotebookModel }): JSX.Element | n
         value={options.target}
         choices={choices.map(each => ({
           value: each.name,
-          label: each.available ? each.label : `${each.label} (${each.message ?? trans.__('not available')})`,
+          label: each.available ? each.label : trans.__('%1 (not available)', each.label),
           disabled: !each.available
         }))}
         onValue={target => model.setOptions({ target })}
       />
+      {choices
+        .filter(each => !each.available && each.message)
+        .map(each => (
+          <details key={each.name} className="mlops-Details">
+            <summary>{trans.__('%1 is not available', each.label)}</summary>
+            <p className="mlops-Hint">{each.message}</p>
+            <button type="button" className="mlops-Link" onClick={ask}>
+              {trans.__('Look again')}
+            </button>
+          </details>
+        ))}
       <details className="mlops-Details">
         <summary>{trans.__('Options')}</summary>
         <CheckField
