@@ -3,6 +3,8 @@
  * Debian's is used where it is there, else Playwright's own.
  */
 const { existsSync } = require('node:fs');
+const { tmpdir } = require('node:os');
+const { join } = require('node:path');
 const baseConfig = require('@jupyterlab/galata/lib/playwright-config');
 
 const debian = '/usr/bin/chromium';
@@ -11,6 +13,8 @@ const port = process.env.MLOPS_LAB_UI_PORT ?? '18899';
 const asRoot = process.getuid?.() === 0;
 const url = `http://127.0.0.1:${port}`;
 process.env.TARGET_URL = url;
+// Where connections are kept: not the user's own.
+process.env.MLOPS_LAB_CONFIG ??= join(tmpdir(), `mlops-lab-ui-${port}`);
 
 module.exports = {
   ...baseConfig,
