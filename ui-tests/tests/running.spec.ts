@@ -1,3 +1,4 @@
+import { AxeBuilder } from '@axe-core/playwright';
 import { expect, test } from '@jupyterlab/galata';
 
 import { ended, FLOW, noTracking, open, run, runStep, runView, sidebar } from './help';
@@ -82,6 +83,14 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   const table = page.getByRole('group', { name: 'Table of the runs' });
   await expect(table.getByRole('row', { name: /^check \(/ })).toContainText('code changed', { timeout: 20_000 });
   await expect(page.locator('.mlops-Diff')).toContainText('-assert not broken');
+  // The outputs of the cells, beside each other: the failure here, nothing there.
+  const check = page.locator('.mlops-Compare-step').filter({ hasText: 'Step check' });
+  await expect(check.locator('.mlops-Compare-column').first()).toContainText('asked to fail', { timeout: 20_000 });
+  await expect(check.locator('.mlops-Compare-column').nth(1)).toContainText('No output.');
+  await page.getByLabel('Only what differs').check();
+  await expect(page.locator('.mlops-Compare-step').filter({ hasText: 'Step count' })).toHaveCount(0);
+  const found = await new AxeBuilder({ page }).include('.mlops-CompareView').analyze();
+  expect(found.violations.filter(each => ['serious', 'critical'].includes(each.impact ?? ''))).toEqual([]);
 });
 
 test('a run survives a reload, is seen in a second tab, and is cancelled', async ({ page, tmpPath, context, baseURL }) => {

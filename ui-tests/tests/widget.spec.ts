@@ -77,6 +77,7 @@ test('a run is shown live, survives a reload of the page, and its link opens MLf
   await mlflow.waitForURL(/\/proxy\/\d+\/#\/experiments\/\d+\/runs\/\w+/, { timeout: 120_000 });
   expect(mlflow.url().startsWith(`${baseURL}/`)).toBe(true);
   await expect(mlflow.getByText('rounds').first()).toBeVisible({ timeout: 60_000 });
+  const address = mlflow.url();
   await mlflow.close();
 
   // The list of runs leads there, too.
@@ -88,6 +89,15 @@ test('a run is shown live, survives a reload of the page, and its link opens MLf
   expect(store.url().startsWith(`${baseURL}/`)).toBe(true);
   await expect(store.getByText('live').first()).toBeVisible({ timeout: 60_000 });
   await store.close();
+
+  // The run's view in the sidebar leads to the same page.
+  await page.evaluate(() => window.jupyterapp.commands.execute('mlops-lab:show-sidebar'));
+  await page.getByRole('list', { name: 'Runs' }).getByRole('button', { name: /done/ }).click();
+  const shown = page.context().waitForEvent('page');
+  await page.locator('.mlops-RunView-head').getByRole('button', { name: 'MLflow run' }).click({ timeout: 30_000 });
+  const second = await shown;
+  await second.waitForURL(address, { timeout: 120_000 });
+  await second.close();
 });
 
 test('ten thousand outputs leave the page usable', async ({ page, tmpPath }) => {
