@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from mlops_lab import runstate
+from mlops_lab import runstate, warmup
 from mlops_lab.cli.base import (
     EXIT_OF,
     FolderOption,
@@ -26,7 +26,7 @@ from mlops_lab.cli.base import (
     short,
     writable,
 )
-from mlops_lab.errors import EXIT_FAILED
+from mlops_lab.errors import EXIT_FAILED, UsageError
 from mlops_lab.runs import find
 
 if TYPE_CHECKING:
@@ -87,6 +87,13 @@ def run(
     Steps that don't depend on a failed one still run. Ctrl-C cancels cleanly. Every run is kept in .mlops_lab/runs beside
     the notebook; see [bold]mlops-lab runs[/] and [bold]mlops-lab logs[/].
     """
+    if on == "local":
+        warmup.begin(Path(notebook), cache=not no_cache)
+    if learn and on != "local":
+        raise UsageError(
+            f"--learn writes down what a run here sees; one on {on} ends where it meets what the graph doesn't show. Run once "
+            f"with --learn and without --on, then with --on {on}."
+        )
     pipeline, options = request(**locals())
     _run(pipeline.plan, options, executed, as_json, learn, on)
 

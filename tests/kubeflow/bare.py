@@ -1,13 +1,54 @@
-"""Runs a compiled pipeline with `kfp.local`, as a program of an interpreter that can't import MLOps Lab: `bare.py WORK.json`.
+"""Runs compiled pipelines with `kfp.local`, as a program of an interpreter that can't import MLOps Lab: `bare.py WORK.json`.
 
-WORK: `pipeline` (YAML file), `root` (folder for artifacts), `arguments`, `result` (file to write: the status of the run, and of
-each step the folder of its artifacts).
+WORK: `runs`, each with `pipeline` (YAML file), `root` (folder for artifacts), `arguments`, and `log` (file to write); with `fork`,
+tasks are forked from this process, which has imported what the steps' programs import first thing (kfp, papermill, nbconvert),
+where SubprocessRunner would start a shell and a Python for each. All else, their kernels too, is as it is there. With `runner`
+`docker`, DockerRunner runs the tasks, in containers.
 """
 
+import builtins
+import contextlib
 import importlib.util
 import json
+import os
+import runpy
 import sys
+import tempfile
 from pathlib import Path
+
+_print = builtins.print
+
+
+def fork(full_command, env_vars=None):
+    """In the place of SubprocessRunner's `run_local_subprocess`: does what the command of a lightweight component does."""
+    _, _, shell, source, *arguments = full_command
+    assert "-m kfp.dsl.executor_main" in shell and "pip install" not in shell, shell
+    path = Path(tempfile.mkdtemp(), "ephemeral_component.py")
+    path.write_text(source)
+    sys.stdout.flush()
+    process = os.fork()
+    if not process:
+        code = 1
+        try:
+            os.dup2(sys.stdout.fileno(), 1)
+            os.dup2(sys.stdout.fileno(), 2)
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+            builtins.print = _print  # kfp.local has patched it
+            os.environ.update(env_vars or {}, _KFP_RUNTIME="true")
+            sys.argv = ["executor_main", "--component_module_path", str(path), *arguments]
+            runpy.run_module("kfp.dsl.executor_main", run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def main():
@@ -15,10 +56,29 @@ def main():
     assert importlib.util.find_spec("mlops_lab") is None, "MLOps Lab must not be there"
     from kfp import components, local
 
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=work["root"], raise_on_error=False)
-    pipeline = components.load_component_from_file(work["pipeline"])
-    pipeline(**work["arguments"])
-    print("returned")
+    if work.get("fork"):
+        import papermill  # noqa: F401
+        from kfp.dsl import executor_main  # noqa: F401
+        from kfp.local import subprocess_task_handler
+        from nbconvert import HTMLExporter
+        from nbformat.v4 import new_code_cell, new_notebook
+
+        HTMLExporter().from_notebook_node(new_notebook(cells=[new_code_cell("x = 1")]))  # it imports more when it is used
+
+        del sys.modules["kfp.dsl.executor_main"]  # each task runs it
+        subprocess_task_handler.run_local_subprocess = fork
+    for run in work["runs"]:
+        with contextlib.ExitStack() as stack:
+            if run.get("log"):
+                log = stack.enter_context(open(run["log"], "w"))
+                stack.enter_context(contextlib.redirect_stdout(log))
+                stack.enter_context(contextlib.redirect_stderr(log))
+            in_docker = work.get("runner") == "docker"
+            runner = local.DockerRunner() if in_docker else local.SubprocessRunner(use_venv=False)
+            local.init(runner, pipeline_root=run["root"], raise_on_error=False)
+            pipeline = components.load_component_from_file(run["pipeline"])
+            pipeline(**run["arguments"])
+            print("returned")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import site
 import subprocess
 import sys
@@ -15,8 +16,11 @@ import nbformat
 import pytest
 
 from mlops_lab.targets.kubeflow.compile import Compiled
+from mlops_lab.targets.kubeflow.podlog import PodLog
 
 BARE = Path(__file__).with_name("bare.py")
+# MLOps Lab; and what no step's container has, since only Jupyter Server asks for it, and which takes 2 s to import.
+NOT_THERE = ("mlops_lab", "_mlops_lab", "__editable__", "rfc3987_syntax")
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +31,7 @@ def bare_python(tmp_path_factory):
     packages = next(folder.glob("lib/python*/site-packages"))
     for place in map(Path, site.getsitepackages()):
         for entry in place.iterdir():
-            if not entry.name.startswith(("mlops_lab", "_mlops_lab", "__editable__")) and entry.suffix != ".pth":
+            if not entry.name.startswith(NOT_THERE) and entry.suffix != ".pth":
                 (packages / entry.name).symlink_to(entry)
     (folder / "share").symlink_to(Path(sys.prefix) / "share")
     return folder / "bin" / "python"
@@ -40,7 +44,6 @@ class LocalRun:
     compiled: Compiled
     root: Path
     log: str
-    returned: int
 
     def artifact(self, step, name):
         found = [p for p in self.root.glob(f"*/{step}/{name}") if p.is_file()]
@@ -50,6 +53,14 @@ class LocalRun:
     def has(self, step):
         """True if the step ran to its end."""
         return any(self.root.glob(f"*/{step}/{self.compiled.interfaces[step].state}"))
+
+    def pod_log(self, step):
+        """What the step's task wrote, as a pod's log is read."""
+        plain = re.sub(r"\x1b\[\d+m", "", self.log)
+        own = plain.partition(f"Executing task '{step}'")[2].partition(f"Task '{step}' finished")[0]
+        found = PodLog(step, 1)
+        found.read(own.encode(), True)
+        return found
 
     def executed(self, step):
         return nbformat.read(self.artifact(step, self.compiled.interfaces[step].executed), as_version=4)
@@ -95,14 +106,34 @@ def run_locally(bare_python, tmp_path):
     """Runs a compiled pipeline in the bare interpreter and returns what it left."""
 
     def run(compiled, **arguments):
-        folder = tmp_path / "kfp"
-        folder.mkdir(exist_ok=True)
-        (folder / "pipeline.yaml").write_text(compiled.yaml)
-        work = {"pipeline": str(folder / "pipeline.yaml"), "root": str(folder / "root"), "arguments": arguments}
-        (folder / "work.json").write_text(json.dumps(work))
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"TMPDIR": str(folder), "NO_COLOR": "1"}
-        done = subprocess.run([bare_python, BARE, folder / "work.json"], cwd=folder, env=environment, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=900)  # fmt: skip
-        return LocalRun(compiled, folder / "root", done.stdout, done.returncode)
+        return run_all(bare_python, tmp_path / "kfp", [(compiled, arguments)])[0]
 
     return run
+
+
+@pytest.fixture
+def run_all_locally(bare_python, tmp_path):
+    """Runs compiled pipelines in one process of the bare interpreter, which forks their tasks; see `bare.py`."""
+    return lambda work: run_all(bare_python, tmp_path / "kfp", [(compiled, {}) for compiled in work], fork=True)
+
+
+def run_all(python, folder, work, fork=False, runner="subprocess"):
+    """Run compiled pipelines with their arguments by `kfp.local`, one after another, in one process."""
+    folder.mkdir(exist_ok=True)
+    rows = []
+    for number, (compiled, arguments) in enumerate(work):
+        place = folder / str(number)
+        place.mkdir()
+        (place / "pipeline.yaml").write_text(compiled.yaml)
+        rows.append({"pipeline": str(place / "pipeline.yaml"), "root": str(place / "root"), "log": str(place / "log"),
+                     "arguments": arguments})  # fmt: skip
+    (folder / "work.json").write_text(json.dumps({"runs": rows, "fork": fork, "runner": runner}))
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")}
+    environment |= {"TMPDIR": str(folder), "NO_COLOR": "1"}
+    done = subprocess.run([python, BARE, folder / "work.json"], cwd=folder, env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=900)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    return [
+        LocalRun(compiled, Path(row["root"]), Path(row["log"]).read_text())
+        for (compiled, _), row in zip(work, rows, strict=True)
+    ]

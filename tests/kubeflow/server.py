@@ -155,8 +155,8 @@ class Cluster:
         run = self.run
         sent = run["pipeline_spec"]
         (folder / "pipeline.json").write_text(json.dumps(sent.get("pipeline_spec", sent)))
-        work = {"pipeline": str(folder / "pipeline.json"), "root": str(folder / "root"),
-                "arguments": run["runtime_config"].get("parameters", {})}  # fmt: skip
+        work = {"runs": [{"pipeline": str(folder / "pipeline.json"), "root": str(folder / "root"),
+                          "arguments": run["runtime_config"].get("parameters", {})}]}  # fmt: skip
         (folder / "work.json").write_text(json.dumps(work))
         process = subprocess.Popen([python, bare, folder / "work.json"], cwd=folder, stdout=subprocess.PIPE, text=True,
                                    stderr=subprocess.STDOUT, env=environment)  # fmt: skip

@@ -48,6 +48,19 @@ def test_the_examples_travel_as_they_are(name):
     assert check(load(EXAMPLES / f"{name}.ipynb").plan, "kubeflow") == ()
 
 
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [("http://localhost:5000", ["ML307"]), ("sqlite:///mlflow.db", ["ML307"]), ("https://me:secret@mlflow.example.com", [])],
+)
+def test_a_tracking_server_that_no_container_reaches_is_told_where_cells_log_to_it(tmp_path, monkeypatch, uri, found):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    logs = notebook_node([("step:a", "x = 1"), ("step:b", "import mlflow\nmlflow.log_metric('x', x)")])
+    rows = check(make_plan(build(from_node(logs, tmp_path / "nb.ipynb"))), "kubeflow")
+    assert [(row.code, row.name, row.cell) for row in rows] == [(code, "MLFLOW_TRACKING_URI", 2) for code in found]
+    silent = notebook_node([("step:a", "x = 1"), ("step:b", "print(x)")])
+    assert check(make_plan(build(from_node(silent, tmp_path / "nb.ipynb"))), "kubeflow") == ()
+
+
 def test_the_command_lists_what_will_not_work_and_ends_with_2(tmp_path):
     path = tmp_path / "nb.ipynb"
     nbf.write(notebook_node([("step:load", "text = open('/srv/data.txt').read()"), ("step:use", "print(text)")]), path)

@@ -1,13 +1,12 @@
 """Compiled pipelines, run by KFP's own `kfp.local` where MLOps Lab can't be imported, give what the notebooks give.
 
-With KFP_ALL=1 every example and every notebook of the parity table is run; else one notebook for each group of the table's rows,
-and notebooks about what only a compiled pipeline has to do. The others are compared in process.
+Every example and every notebook of the parity table is run: rows that stand alone many in one process that forks their tasks, all
+others as SubprocessRunner runs them.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -15,30 +14,31 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import notebook_node
-from parity import inprocess as parity
 from parity.everyday import EVERYDAY
-from parity.process import quick
 from parity.test_table import MISSING, OPEN, ROWS, batches, cells_of, clean, outputs, straight, write
 
 import mlops_lab
 from mlops_lab.executed import assemble
+from mlops_lab.learn import learn
 from mlops_lab.runtime import remote
+from mlops_lab.targets import Options
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 
-from . import inprocess
+from .conftest import run_all
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ALL = bool(os.environ.get("KFP_ALL"))
+HEAPS = 6
+REFUSED = re.compile(r"\bML2\d\d: ")
 
 
 def groups():
-    """The rows of each group that a pipeline gives as the notebook does, all in one notebook; with ALL, also those that stand alone."""
+    """The rows of each group that a pipeline gives as the notebook does, all in one notebook."""
     found = {}
     for row in (*ROWS, *EVERYDAY):
         usual = row.expect == "equal" and row.group != "alone" and row.name not in OPEN
         if usual and not any(MISSING.search(source) for _, source in row.cells):
             found.setdefault(row.group, []).append(row)
-    return [*found.values(), *(rows for rows in batches() if ALL and len(rows) == 1 and rows[0].expect == "equal")]
+    return list(found.values())
 
 
 def shown(cell, folder):
@@ -59,13 +59,17 @@ def _without_places(value):
 
 
 def executed(run, pipeline):
-    """The notebook with the outputs of all steps."""
+    """The notebook with the outputs of all steps; those of one that failed are in its log only."""
     interfaces = run.compiled.interfaces
     found = {step: run.artifact(step, interfaces[step].executed) for step in run.compiled.steps if run.has(step)}
+    for step in run.compiled.steps:
+        if step not in found and (notebook := run.pod_log(step).notebook):
+            found[step] = run.root / f"{step}-failed.ipynb"
+            found[step].write_bytes(notebook)
     return assemble(pipeline.plan.pipeline, found)
 
 
-@pytest.mark.parametrize("rows", groups(), ids=lambda rows: rows[0].group if len(rows) > 1 else rows[0].name)
+@pytest.mark.parametrize("rows", groups(), ids=lambda rows: rows[0].group)
 def test_rows_of_the_parity_table_give_what_the_notebook_gives(rows, run_locally, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     cells = cells_of(rows)
@@ -82,35 +86,56 @@ def test_rows_of_the_parity_table_give_what_the_notebook_gives(rows, run_locally
             break
 
 
-@pytest.mark.skipif(not ALL, reason="eleven kernels one after the other; KFP_ALL=1 runs the examples")
-@pytest.mark.parametrize("name", ["heart-disease", "temperature-anomalies"])
-def test_an_example_gives_what_a_local_run_gives(name, run_locally, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.ipynb")))
+def test_an_example_gives_what_a_local_run_gives(name, run_all_locally, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "0")
-    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns(".*"))
     pipeline = mlops_lab.load(tmp_path / "examples" / f"{name}.ipynb")
-    run = run_locally(compile_pipeline(pipeline.plan, install=False))
+    (run,) = run_all_locally([compile_pipeline(pipeline.plan, install=False)])
+    assert all(run.has(step) for step in run.compiled.steps), run.log[-3000:]
     local = pipeline.run(tracking=False)
     for have, want in zip(executed(run, pipeline).cells, local.notebook().cells, strict=True):
         if want.cell_type == "code":
             assert shown(have, tmp_path) == shown(want, tmp_path), want.source
 
 
-def test_notebooks_that_stand_alone_agree_or_are_refused_with_nothing_but_their_artifacts(monkeypatch):
-    """Those that the harness without kernels can run at all: there are no magics, and what is put into packages stays there."""
-    count = 0
-    with quick() as folder:
-        for rows in batches():
-            row = rows[0]
-            if len(rows) > 1 or row.expect != "equal" or row.files or row.name in OPEN:
-                continue
-            if parity.verdict(list(row.cells), 0, folder)[0] != "equal":
-                continue
-            with monkeypatch.context() as patch:
-                patch.setattr(parity, "pipeline", inprocess.pipeline)
-                kind, what, _ = parity.verdict(list(row.cells), 0, folder)
-            assert kind != "different", f"{row.name}: {what}"
-            count += kind == "equal"
-    assert count > 20
+def standing_alone():
+    """Rows that are a notebook of their own, in heaps for one process each."""
+    rows = [rows[0] for rows in batches() if len(rows) == 1 and rows[0].expect != "refused" and rows[0].name not in OPEN]
+    return [rows[start::HEAPS] for start in range(HEAPS)]
+
+
+@pytest.mark.parametrize("rows", standing_alone(), ids=lambda rows: f"{len(rows)} from {rows[0].name}")
+def test_notebooks_that_stand_alone_agree_or_are_refused(rows, run_all_locally, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    pipelines = {}
+    for number, row in enumerate(rows):
+        pipeline = mlops_lab.load(write(cells_of([row]), tmp_path / f"pipeline-{number}"))
+        if any(found.severity == "error" for found in pipeline.diagnostics):
+            assert row.expect == "either", f"{row.name}: {pipeline.diagnostics}"
+        else:
+            pipelines[number] = pipeline
+    runs = run_all_locally([compile_pipeline(pipeline.plan, install=False) for pipeline in pipelines.values()])
+    wrong = []
+    for (number, pipeline), run in zip(pipelines.items(), runs, strict=True):
+        row = rows[number]
+        if row.expect == "either" and REFUSED.search(run.log):
+            continue
+        expected = straight(write(cells_of([row]), tmp_path / f"straight-{number}"))
+        if different := difference(executed(run, pipeline), expected, tmp_path, number):
+            wrong.append(f"{row.name}: {different}\n{run.log[-2000:]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def difference(got, expected, folder, number):
+    """The first cell that does not show what it shows in a straight run."""
+    kept = [cell for cell in got.cells if "skip" not in cell.metadata.get("tags", ())]
+    for want, have in zip(expected.cells, kept, strict=True):
+        if shown(have, folder / f"pipeline-{number}") != shown(want, folder / f"straight-{number}"):
+            return f"{want.source}\n{have.get('outputs')}\n{want.get('outputs')}"
+        if any(output[0] == "error" for output in outputs(want, folder)):
+            return ""
+    return ""
 
 
 def test_what_only_a_compiled_pipeline_has_to_carry_is_carried(run_locally, tmp_path, monkeypatch):
@@ -150,6 +175,15 @@ def test_what_only_a_compiled_pipeline_has_to_carry_is_carried(run_locally, tmp_
     assert run.value("change", "rows") == [1, 2, 3]
 
 
+def test_a_part_of_a_pipeline_runs_with_what_it_needs_and_nothing_else(run_all_locally, notebook):
+    cells = [("step:a", "x = 1\nprint('a')"), ("step:b", "y = x + 1"), ("step:c", "z = x + 2"), ("step:d", "print(y + z)")]
+    plan = mlops_lab.load(notebook(cells)).plan
+    (run,) = run_all_locally([compile_pipeline(plan, Options(only=("b", "c")), install=False)])
+    assert run.compiled.tasks == ("a", "b", "c", "finish")
+    assert "Task 'finish' finished with status SUCCESS" in re.sub(r"\x1b\[\d+m", "", run.log)
+    assert (run.value("b", "y"), run.value("c", "z")) == (2, 3)
+
+
 def test_a_gate_ends_the_run_before_the_steps_that_depend_on_it_and_tells_that_it_did(run_locally, notebook):
     path = notebook(
         [("step:train", "accuracy = 0.4"), ("step:check gate", "assert accuracy > 0.5, 'too low'"), ("step:use", "print(1)")]
@@ -163,14 +197,56 @@ def test_a_gate_ends_the_run_before_the_steps_that_depend_on_it_and_tells_that_i
     assert "rejected: AssertionError: too low" in run.log
 
 
-def test_a_change_behind_the_graph_is_refused_in_the_step_that_makes_it(run_locally, notebook):
+BEHIND_THE_GRAPH = {
+    "ML203": [("step:a", "box = [1]\nchange = {'f': lambda: box.append(2)}"), ("step:b", "change['f']()"), ("step:c", "print(box)")],
+    "ML204": [
+        ("step:a", "import builtins, random\ndraw = getattr(builtins, 'ev' + 'al')('lambda: random.random()')\nrandom.seed(3)"),
+        ("step:b", "x = draw()"),
+        ("step:c", "y = draw()\nprint(y)"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", sorted(BEHIND_THE_GRAPH))
+def test_what_happens_behind_the_graph_is_refused_with_its_code_until_a_run_here_has_learnt_it(code, run_all_locally, notebook):
+    path = notebook(BEHIND_THE_GRAPH[code])
+    wrong = compile_pipeline(mlops_lab.load(path).plan, install=False)
+    local = mlops_lab.load(path).run(tracking=False)
+    assert learn(path, local.folder)
+    right = mlops_lab.load(path)
+    refused, run = run_all_locally([wrong, compile_pipeline(right.plan, install=False)])
+    ended = [step for step in wrong.steps if not refused.has(step)]
+    result = refused.pod_log(ended[0]).result
+    assert result["status"] == "failed" and result["failure"]["code"] == code, refused.log[-3000:]
+    assert "after:" in result["failure"]["message"]
+    assert all(run.has(step) for step in right.steps), run.log[-3000:]
+    shown_here = [cell.get("outputs") for cell in local.notebook().cells]
+    assert [cell.get("outputs") for cell in executed(run, right).cells] == shown_here
+
+
+def docker_answers():
+    """True where a Docker daemon answers, on DOCKER_HOST or on its usual socket."""
+    import docker
+
+    try:
+        return bool(docker.from_env(timeout=5).ping())
+    except (docker.errors.DockerException, OSError):
+        return False
+
+
+@pytest.mark.skipif(not docker_answers(), reason="no Docker daemon answers on DOCKER_HOST or /var/run/docker.sock")
+def test_a_pipeline_runs_in_containers_as_a_cluster_would_run_it(bare_python, tmp_path, notebook):
+    """With nothing but a plain Python image: each step installs what it needs."""
     cells = [
-        ("step:a", "box = [1]\nchange = {'f': lambda: box.append(2)}"),
-        ("step:b", "change['f']()"),
-        ("step:c", "print(box)"),
+        ("", "import numpy as np"),
+        ("step:load", "numbers = np.arange(5)\nprint(numbers)"),
+        ("step:total", "total = int(numbers.sum())\nprint(total)"),
     ]
-    run = run_locally(compile_pipeline(mlops_lab.load(notebook(cells)).plan, install=False))
-    assert "ML203: " in run.log or "ML205: " in run.log
+    pipeline = mlops_lab.load(notebook(cells))
+    run = run_all(bare_python, tmp_path / "kfp", [(compile_pipeline(pipeline.plan), {})], runner="docker")[0]
+    assert run.has("total"), run.log[-3000:]
+    local = pipeline.run(tracking=False)
+    assert [c.get("outputs") for c in executed(run, pipeline).cells] == [c.get("outputs") for c in local.notebook().cells]
 
 
 def test_unrelated_steps_that_use_one_file_are_refused_by_the_first_step_after_both(run_locally, notebook):

@@ -660,6 +660,12 @@ def test_parts_of_a_pipeline_are_sent_with_what_they_need(cluster, notebook, tmp
     }  # fmt: skip
 
 
+def test_learning_is_left_to_runs_here(cluster, notebook):
+    result = command("run", notebook(CELLS), "--on", "kubeflow", "--learn")
+    assert result.exit_code == 2 and "Run once with --learn and without --on" in " ".join(result.output.split())
+    assert not cluster.runs
+
+
 def test_an_unknown_part_of_a_pipeline_is_refused(cluster, notebook):
     result = command("run", notebook(CELLS), "--on", "kubeflow", "--only", "totl")
     assert result.exit_code == 2 and "did you mean 'total'" in result.output and not cluster.runs

@@ -20,7 +20,9 @@ from mlops_lab.packages import imported_roots
 from mlops_lab.plan import Plan
 from mlops_lab.targets.kubeflow import files, settings
 from mlops_lab.targets.kubeflow.interface import is_given_from_outside
+from mlops_lab.targets.kubeflow.prepare import is_reachable_from_afar
 from mlops_lab.targets.kubeflow.requirements import distribution_of, local_modules, normalised, pipeline_trees, unobtainable
+from mlops_lab.tracking import URI, without_password
 
 Found = Iterator[Diagnostic]
 _HERE = re.compile(
@@ -148,6 +150,13 @@ def this_machine(plan: Plan) -> Found:
                     if isinstance(value, ast.Constant) and isinstance(value.value, str) and _LOCAL_STORE.match(value.value):
                         message = f"the tracking store {value.value!r} is a file of this machine: what a step logs is lost."
                         yield Diagnostic("ML307", "warning", message, fix, cell.number, node.lineno, value.value)
+    uri = os.environ.get(URI, "")
+    logging = next((cell for cell in plan.cells if "mlflow" in cell.source), None)
+    if logging is not None and uri and not is_reachable_from_afar(uri):
+        message = (
+            f"{URI} is {without_password(uri)!r}, which no container reaches: what cells log with mlflow stays in their pods."
+        )
+        yield Diagnostic("ML307", "warning", message, fix, logging.number, _lines(logging, "mlflow"), URI)
     for step in plan.steps:
         for name, text in step.step.settings.env.items():
             if _HERE.search(text):
