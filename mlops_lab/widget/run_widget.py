@@ -17,7 +17,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from mlops_lab import runstate
+from mlops_lab import runstate, targets
 from mlops_lab.api import Run
 from mlops_lab.errors import MlopsLabError
 from mlops_lab.events import Tail
@@ -32,6 +32,7 @@ from mlops_lab.widget.outputs import StepOutputs
 _HERE = Path(__file__).parent
 _LOOK, _PAUSE = 0.05, 0.15  # seconds between looks at the log, and at least between messages to the page
 _STATIC_PAUSE, _ALIVE = 2.0, 1.0  # between static drawings; between questions whether the run's process is alive
+_ELSEWHERE = 10.0  # between questions to another engine
 
 
 class RunWidget(anywidget.AnyWidget):
@@ -66,7 +67,7 @@ class RunWidget(anywidget.AnyWidget):
     def _begin(self, run: Run) -> None:
         self.run, self._state, self._tail = run, runstate.RunState(), Tail(run.folder.log)
         self._outputs = None
-        self._active, self._asked = True, 0.0
+        self._active, self._asked, self._looked = True, 0.0, 0.0
         started = run.folder.started
         home = Home(run.folder.path.parent.parent)
         self._expected = home.last_seconds(Path(started.notebook)) if started else {}
@@ -87,7 +88,9 @@ class RunWidget(anywidget.AnyWidget):
 
     def _picture(self) -> dict[str, Any]:
         if self._state.status == "running" and time.monotonic() - self._asked > _ALIVE:
-            self._active, self._asked = self.run.folder.is_active, time.monotonic()
+            # What another engine runs goes on there, whether or not a process here follows it.
+            self._active = self.run.folder.is_active or self.run.folder.is_remote
+            self._asked = time.monotonic()
             if not self._active:
                 self._advance()  # what it wrote between our last look and its end
         folder = self.run.folder.path if self._tail else None
@@ -117,6 +120,8 @@ class RunWidget(anywidget.AnyWidget):
             if self._next:
                 self._begin(self._next)
                 self._next, ended, self.graph = None, False, self._draw()
+            if not ended:
+                self._look_elsewhere()
             changed = self._advance() if not ended else False
             if not ended:
                 picture = self._picture()
@@ -129,6 +134,13 @@ class RunWidget(anywidget.AnyWidget):
             else:
                 time.sleep(_PAUSE if changed else 0)
                 self._changed.wait(_LOOK)
+
+    def _look_elsewhere(self) -> None:
+        """Have the log of a run on another engine brought up to date now and then, where nobody follows it."""
+        if self._tail is not None and time.monotonic() - self._looked > _ELSEWHERE and self.run.folder.is_remote:
+            self._looked = time.monotonic()
+            with contextlib.suppress(MlopsLabError):  # who follows it with `logs` is told
+                targets.refresh(self.run.folder)
 
     def _look_at_outputs(self) -> None:
         if self.watched != (self._outputs.step if self._outputs else ""):

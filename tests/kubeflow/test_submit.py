@@ -232,6 +232,35 @@ def test_another_process_goes_on_where_a_killed_one_stopped(cluster, notebook, t
     assert [e.seq for e in run.events()] == list(range(1, len(kinds(run)) + 1))
 
 
+def test_the_widget_shows_a_run_that_nobody_follows_as_running_and_asks_for_its_news(cluster, notebook, tmp_path, monkeypatch):
+    from mlops_lab.widget import run_widget
+
+    monkeypatch.setattr(run_widget, "_ELSEWHERE", 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(submit, "_follow", lambda *_: None)  # as if the process that sent it had been killed
+        run = mlops_lab.load(notebook(CELLS)).run(on="kubeflow", tracking=False)
+    widget = run_widget.RunWidget(run)
+    assert not run.folder.is_active and widget.picture["status"] == "running"
+    succeeds(cluster, tmp_path, "numbers", 2)()
+    succeeds(cluster, tmp_path, "total", 3)()
+    cluster.end()
+    deadline = time.monotonic() + 60
+    while widget.picture["status"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert widget.picture["status"] == "done"
+    assert [step["status"] for step in widget.picture["steps"]] == ["done", "done"]
+
+
+def test_room_is_not_made_where_a_run_still_goes_on_elsewhere(cluster, notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(submit, "_follow", lambda *_: None)
+    path = notebook(CELLS)
+    for _ in range(3):
+        mlops_lab.load(path).run(on="kubeflow", tracking=False)
+    before = sorted(p.name for p in (tmp_path / ".mlops_lab" / "runs").iterdir())
+    assert command("gc", "--keep", "0", tmp_path).exit_code == 0
+    assert sorted(p.name for p in (tmp_path / ".mlops_lab" / "runs").iterdir()) == before
+
+
 def test_runs_asks_how_runs_stand_and_says_when_it_can_not(cluster, notebook, tmp_path, monkeypatch):
     monkeypatch.setattr(submit, "_follow", lambda *_: None)  # as if the process that sent it had been killed
     mlops_lab.load(notebook(CELLS)).run(on="kubeflow", tracking=False)
