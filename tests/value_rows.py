@@ -179,8 +179,9 @@ FUNCTIONS = [
         "import functools\n@functools.cache\ndef fib(n): calls.append(n); return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
         "def made(k):\n    @functools.lru_cache(maxsize=3, typed=True)\n    def f(a, *b, c=0):\n        if a == 'bad': raise ValueError\n"
         "        calls.append(a); return [a, k]\n    return f\ncalls = []; fib(9); f = made(5)\n"
-        "for v in (1, 2.0, 2, 'x', (1, 2)): f(v)\nf(2); f(1, 2, c=4)\ntry: f('bad')\nexcept ValueError: pass\nx = [fib, f, calls, f(2)]",
-        "x[0].cache_info(), x[1].cache_info(), x[0](10), len(x[2]), x[1](2) is x[3], x[1]((1, 2)), x[1](3), len(x[2]), x[1].cache_info()",
+        "for v in (1, 2.0, 2, 'x', (1, 2)): f(v)\nf(2); f(1, 2, c=4)\ntry: f('bad')\nexcept ValueError: pass\nx = [fib, f, f(2)]",
+        "x[0].cache_info(), x[1].cache_info(), x[0](10), len(calls), x[1](2) is x[2], x[1]((1, 2)), x[1](3), len(calls), x[1].cache_info()",
+        names="x calls",
         portrait=False,
     ),
     row(
@@ -449,6 +450,24 @@ LIBRARIES = [
             needs="statsmodels",
             portrait=False,
         ),
+        row(
+            "what formulas made, with functions of the notebook",
+            "import patsy, pandas as pd, statsmodels.formula.api as smf\nd = pd.DataFrame({'u': range(6), 'v': [1.0, 3, 2, 5, 4, 7]})\n"
+            "def up(a): return a ** power\npower = 2; x = [smf.ols('v ~ up(u)', d).fit(), *patsy.dmatrices('v ~ center(u)', d), patsy.dmatrix('u', d, return_type='dataframe')]",
+            "x[0].params.round(6).tolist(), x[0].predict({'u': np.array([1, 2])}).tolist(), x[2].design_info.column_names, repr(x[1]), x[3].design_info.describe(), "
+            "patsy.build_design_matrices([x[2].design_info], {'u': [9]})[0].tolist()",
+            names="x up power patsy",
+            needs="statsmodels",
+            portrait=False,
+        ),
+        row(
+            "data of XGBoost",
+            "import xgboost\nx = xgboost.DMatrix(X, Y, weight=Y + 1, feature_names=['a', 'b', 'c'])",
+            "x.num_row(), x.feature_names, x.get_label().tolist(), x.get_weight().tolist(), xgboost.train({'nthread': 1}, x, 2).predict(x).tolist()",
+            names="x xgboost",
+            needs="xgboost",
+            portrait=False,
+        ),
     ),
     *with_(
         "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\ndef png(f):\n    import io, hashlib; b = io.BytesIO(); f.savefig(b, format='png', metadata={'Software': None}); return hashlib.sha1(b.getvalue()).hexdigest()",
@@ -496,6 +515,14 @@ LIBRARIES = [
         needs="sympy",
         portrait=False,
     ),
+    row(
+        "functions without a definition",
+        "import sympy\nt = sympy.symbols('t'); f = sympy.Function('f'); x = [f, f(t).diff(t) + f(t), t]",
+        "x, x[1].has(x[0]), x[1].subs(x[2], 0), x[0](x[2]) == sympy.Function('f')(x[2])",
+        names="x sympy",
+        needs="sympy",
+        portrait=False,
+    ),
 ]
 
 TORCH = with_(
@@ -516,7 +543,20 @@ TORCH = with_(
     row("a dataset of the notebook", "class D(torch.utils.data.Dataset):\n    def __init__(self): self.t = torch.arange(5)\n    def __len__(self): return 5\n    def __getitem__(self, i): return self.t[i] * 2\nx = D()", "x[3].item(), len(x)"),
     row("sparse tensors", "x = torch.eye(3).to_sparse()", "x.to_dense().tolist(), x.is_coalesced()", portrait=False),
     row("devices, types, sizes", "x = [torch.device('cpu'), torch.float32, torch.Size([1, 2]), torch.nn.functional.relu]", "x[:3]", portrait=False),
-    row("a result with its history is refused", "x = (torch.ones(2, requires_grad=True) * 2).sum()", refused="detach"),
+    row(
+        "results with a history give what they gave",
+        "w = torch.ones(2, requires_grad=True); p = w * 2; x = [p.sum(), p, p[:1], [p]]",
+        "x[0], f'{x[0]:.2f}', x[0].item(), x[1].detach().numpy(), x[1] + 1, torch.stack([x[0], x[0]]), x[0].requires_grad, "
+        "x[1].is_leaf, type(x[0]), x[3][0] is x[1], x[2].data_ptr() == x[1].data_ptr()",
+        portrait=False,
+    ),
+    row(
+        "an optimizer whose steps a scheduler counts",
+        "m = torch.nn.Linear(1, 1); o = torch.optim.SGD(m.parameters(), lr=1.0, momentum=0.5)\n"
+        "s = torch.optim.lr_scheduler.StepLR(o, 2); x = [o, s, m]",
+        "__import__('warnings').filterwarnings('error', '.*lr_scheduler.*'), x[0].step(), x[1].step(), x[0].step(), x[1].step(), x[1].get_last_lr(), x[1].optimizer is x[0]",
+        portrait=False,
+    ),
     row("a tensor with hooks is refused", "x = torch.ones(2, requires_grad=True); x.register_hook(print)", refused="hook"),
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ import os
 import pickle
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -260,6 +261,24 @@ def _shell() -> Any:
     return sys.modules["IPython"].get_ipython()
 
 
+_DIALECT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace", "strict")
+
+
+def _get_dialects() -> dict[str, dict[str, Any]]:
+    import csv
+
+    return {name: {part: getattr(csv.get_dialect(name), part) for part in _DIALECT} for name in sorted(csv.list_dialects())}
+
+
+def _set_dialects(wanted: dict[str, dict[str, Any]]) -> None:
+    import csv
+
+    for name in set(csv.list_dialects()) - set(wanted):
+        csv.unregister_dialect(name)
+    for name, parts in wanted.items():
+        csv.register_dialect(name, **parts)
+
+
 _PLAIN_TEXT = ("float_precision", "pprint", "max_width", "max_seq_length", "newline", "verbose")
 
 
@@ -347,6 +366,15 @@ STATES: dict[str, State] = {
     "@polars": State("polars", lambda: sys.modules["polars"].Config.save(), lambda c: sys.modules["polars"].Config.load(c),
                      lazy=True, roots=frozenset({"polars"})),
     "@locale": State("locale", lambda: locale.setlocale(locale.LC_ALL), _set_locale),
+    "@timezone": State("time", lambda: time.tzname, lambda _: time.tzset()),  # after the environment, which tells it
+    "@calendar": State("calendar", lambda: sys.modules["calendar"].firstweekday(),
+                       lambda day: sys.modules["calendar"].setfirstweekday(day)),
+    "@csv": State("csv", _get_dialects, _set_dialects),
+    "@digits": State("sys", sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+    "@sockets": State("socket", lambda: sys.modules["socket"].getdefaulttimeout(),
+                      lambda seconds: sys.modules["socket"].setdefaulttimeout(seconds)),
+    "@gc": State("gc", lambda: sys.modules["gc"].isenabled(),
+                 lambda on: sys.modules["gc"].enable() if on else sys.modules["gc"].disable()),
     "@recursionlimit": State("sys", sys.getrecursionlimit, sys.setrecursionlimit),
     "@pushd": State("IPython", lambda: list(_shell().dir_stack) if _shell() else [], _set_pushed),
     "@aliases": State("IPython", _get_aliases, _set_aliases),

@@ -10,13 +10,15 @@ import copyreg
 import functools
 import importlib
 import itertools
+import os
 import sys
+import tempfile
 import types
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import caches, formulas
+from . import caches, formulas, history
 from .memory import OWNED, Refused, name_of, span
 
 
@@ -188,10 +190,12 @@ def is_tensor(value: Any) -> bool:
 
 def reduce_tensor(value: Any, packer: Any) -> Any:
     """A tensor with its gradient, which its own pickling leaves out."""
-    if value.grad_fn is not None:
-        raise Refused("it is a tensor with the history of its computation (grad_fn); pass on value.detach()")
+    if history.is_past(value):
+        return history.reduce(value)
     if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
         raise Refused("it is a tensor with hooks")
+    if value.grad_fn is not None:
+        return history.reduce(value)
     made = value.__reduce_ex__(5)
     if value.grad is None:
         return made
@@ -267,6 +271,28 @@ def _make_storage(memory: Any, device: str) -> Any:
     return mapped.clone().untyped_storage() if len(memory) < OWNED else mapped.untyped_storage()
 
 
+# -- XGBoost --------------------------------------------------------------------------------------------------------
+
+
+def _xgboost_data(value: Any, _: Any) -> Any:
+    """As XGBoost itself writes it to a file; only it knows its memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "data")
+        value.save_binary(path)
+        with open(path, "rb") as file:
+            content = file.read()
+    rest = {name: held for name, held in sorted(value.__dict__.items()) if name != "handle"}
+    return _make_xgboost_data, (type(value), content), rest, None, None, _update
+
+
+def _make_xgboost_data(kind: Any, content: bytes) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "data")
+        with open(path, "wb") as file:
+            file.write(content)
+        return kind(path)
+
+
 # -- Arrow ---------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +333,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("torch.storage", "TypedStorage"): _typed_storage,
     ("torch.storage", "UntypedStorage"): _storage,
     ("matplotlib.cbook", "CallbackRegistry"): _callbacks,
+    ("xgboost.core", "DMatrix"): _xgboost_data,
     ("pyarrow.lib", "Buffer"): _arrow_buffer,
     ("pyarrow.lib", "ResizableBuffer"): _arrow_buffer,
 }
