@@ -30,6 +30,7 @@ def assemble(pipeline: Pipeline, executed: Mapping[str, Path]) -> Any:
         if cell.number in static and ran:
             node.cells[cell.index].execution_count = cell.number
     setup_seen: set[int] = set()
+    noted: dict[int, Mapping[str, Any]] = {}  # position of a cell -> what the runtime noted of its displays
     for name, path in executed.items():
         step = pipeline.step(name)
         done = nbformat.read(path, as_version=4)
@@ -38,6 +39,7 @@ def assemble(pipeline: Pipeline, executed: Mapping[str, Path]) -> Any:
         for cell, result in zip(step.cells, own, strict=False):
             if result.get("execution_count") is not None or result.get("outputs"):
                 _put(node.cells[cell.index], result, cell.number)
+                noted[cell.index] = result.metadata["mlops_lab"]
         by_index = {c.number: c.index for c in pipeline.setup}
         for result in done.cells:
             number = result.metadata.get("mlops_lab_setup")
@@ -49,7 +51,24 @@ def assemble(pipeline: Pipeline, executed: Mapping[str, Path]) -> Any:
             node.metadata.setdefault("widgets", {}).setdefault(WIDGETS, {**widgets, "state": {}})["state"].update(
                 widgets["state"]
             )
+    _update_displays(node, noted)
     return node
+
+
+def _update_displays(node: Any, noted: Mapping[int, Mapping[str, Any]]) -> None:
+    """Change displays as the cells below theirs have, by their names (`display_id`); within a step that is done already."""
+    named: dict[str, list[Any]] = {}
+    for index in sorted(noted):
+        outputs = node.cells[index].outputs
+        news = dict(noted[index].get("updates", {}))
+        for name, places in noted[index].get("displays", {}).items():
+            own = [outputs[place] for place in places if place < len(outputs)]
+            if own:
+                news.setdefault(name, own[-1])
+            named.setdefault(name, []).extend(own)
+        for name, content in news.items():
+            for output in named.get(name, ()):
+                output.data, output.metadata = copy.deepcopy(content["data"]), copy.deepcopy(content["metadata"])
 
 
 def _put(target: Any, result: Any, number: int) -> None:

@@ -123,3 +123,21 @@ def test_an_impossible_place_is_a_usage_error(notebook: Callable[..., Path], tmp
     (tmp_path / "folder" / "x").write_text("x")
     with pytest.raises(UsageError, match="Can't write"):
         write(read(notebook(CELLS)).node, tmp_path / place)
+
+
+def test_a_display_shows_what_a_cell_of_another_step_put_there(notebook: Callable[..., Path], tmp_path: Path) -> None:
+    pipeline = build(read(notebook([("step:a", "h = 1"), ("step:b", "h + 1"), ("step:c", "h + 2")])))
+    paths = {s: ran(pipeline, s, tmp_path) for s in ("a", "b", "c")}
+    noted = {
+        "a": {"displays": {"h": [1]}},
+        "b": {"updates": {"h": {"data": {"text/plain": "new"}, "metadata": {"m": 1}}}},
+        "c": {"updates": {"other": {"data": {}, "metadata": {}}}},
+    }
+    for step, path in paths.items():
+        done = nbformat.read(path, as_version=4)
+        (own,) = (c for c in done.cells if "cell" in c.metadata.get("mlops_lab", {}))
+        own.metadata["mlops_lab"].update(noted[step])
+        nbformat.write(done, path)
+    node = assemble(pipeline, paths)
+    assert [text for _, text in shown(node)] == ["new", "h + 1", "h + 2"]
+    assert node.cells[0].outputs[1].metadata == {"m": 1}

@@ -163,11 +163,19 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
                 self.nb_man.cell_exception(cell, cell_index=index, exception=error)
                 raise
             finally:
+                if not hidden:
+                    self._note_displays(cell, index)
                 if self.cap:
                     self.cap.end(cell.outputs)
                 self.nb_man.cell_complete(cell, cell_index=index)
                 if not hidden:
                     self.report("cell_finished", cell=number, seconds=time.monotonic() - started, status=status)
+
+    def _note_displays(self, cell: Any, index: int) -> None:
+        """Which outputs have a name (`display_id`), by which a cell of another step may change them."""
+        places = {name: cells[index] for name, cells in self._display_id_map.items() if cells.get(index)}
+        if places:
+            cell.metadata["mlops_lab"]["displays"] = places
 
     def _exit_status(self) -> str:
         process = getattr(getattr(self.km, "provisioner", None), "process", None)
@@ -179,6 +187,10 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
         return f"its process ended with exit code {code}"
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        if msg["msg_type"] == "update_display_data" and not is_hidden(cell):
+            content = msg["content"]
+            updates = cell.metadata["mlops_lab"].setdefault("updates", {})
+            updates[content["transient"]["display_id"]] = {"data": content["data"], "metadata": content["metadata"]}
         output = super().process_message(msg, cell, cell_index)
         if msg["msg_type"] == "clear_output" and self.cap:
             self.cap.clear()
