@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from mlops_lab import warmup
 from mlops_lab.checks import Diagnostic
 from mlops_lab.errors import BusyError, CheckError, MlopsLabError, NotebookError, RunError, StartTimeout, UsageError
 from mlops_lab.events import AnyEvent, RunStarted
@@ -223,6 +224,8 @@ def _run(order: Mapping[str, Any], reporter: _Reporter) -> str:
         runs = Path(order["resume"]).parent
         run = Run(target(on)(plan, options, (listen,)))
     else:
+        if order["options"].get("on", "local") == "local":
+            warmup.begin(Path(order["notebook"]), cache=order["options"].get("cache", True))
         pipeline = load(order["notebook"])
         runs = Home.of(pipeline.plan.pipeline.notebook.folder).runs
         run = pipeline.run(listener=listen, **order["options"])

@@ -11,27 +11,25 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Collection, Sequence
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
+from mlops_lab import warmup
 from mlops_lab.notebook import Notebook
+from mlops_lab.warmup import ParentProcess
 
 SOCKET = "MLOPS_LAB_WARM"  # environment variable for a kernel's launch: where its warm parent listens
 PROVISIONER = "mlops-lab-fork"
-_PROGRAM = Path(__file__).parent / "runtime" / "warm.py"
 _LAUNCHER = ["-m", "ipykernel_launcher"]
 # The environment, the places of modules, the backend of matplotlib: imports may look at them.
 _CHANGES_IMPORTS = ("environ", "putenv", "dotenv", "'env'", "'set_env'", "sys.path", "sys.modules", "matplotlib.use", "mpl.use",
@@ -74,23 +72,12 @@ def _imports(notebook: Notebook, beside: Collection[str]) -> list[str]:
     return found
 
 
-def runtime_environment() -> dict[str, str]:
-    """Where a kernel finds the step runtime, and cloudpickle if its own environment has none (`runtime/boot.py`)."""
-    cloudpickle = find_spec("cloudpickle")
-    assert cloudpickle is not None and cloudpickle.origin is not None
-    return {
-        "MLOPS_LAB_RUNTIME": str(_PROGRAM.parent),
-        "MLOPS_LAB_CLOUDPICKLE": str(Path(cloudpickle.origin).parent.parent),
-    }
-
-
 class WarmParent:
     """A warm parent for one interpreter and one notebook; started in the background, stopped with `close`."""
 
     def __init__(self, python: str, imports: Sequence[str], local: Sequence[str]) -> None:
         self._python, self._imports, self._local = python, list(imports), list(local)
-        self._place = tempfile.mkdtemp(prefix="mlops-")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ParentProcess | None = None
         self._settled = threading.Event()
         self._ready = False
         self._closed = False
@@ -117,23 +104,16 @@ class WarmParent:
         with self._lock:
             if self._closed:
                 return {}
-            self._process = subprocess.Popen(
-                [self._python, str(_PROGRAM), self.socket],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"), **runtime_environment()},
-                cwd=self._place,
-                start_new_session=True,
-            )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"imports": self._imports, "local": self._local}).encode() + b"\n")
-        self._process.stdin.flush()
-        return dict(json.loads(self._process.stdout.readline() or b"{}"))
+            if self._process is not None:
+                self._process.end()
+            self._process = warmup.take(self._python)
+        return self._process.prepare(self._imports, self._local)
 
     @property
     def socket(self) -> str:
-        return os.path.join(self._place, "w")
+        """Where it listens, once it is ready."""
+        assert self._process is not None
+        return self._process.socket
 
     def wait(self, seconds: float) -> bool:
         """True if kernels can be forked; waits until that is known."""
@@ -142,23 +122,14 @@ class WarmParent:
 
     @property
     def alive(self) -> bool:
-        return self._ready and self._process is not None and self._process.poll() is None
+        return self._ready and self._process is not None and self._process.alive
 
     def close(self) -> None:
         """End the parent, and any kernel that it forked."""
         with self._lock:
             self._closed = True
         if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        shutil.rmtree(self._place, ignore_errors=True)
+            self._process.end()
 
 
 class ForkedProcess:

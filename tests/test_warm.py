@@ -139,3 +139,29 @@ def test_nothing_is_left_when_the_parent_is_closed():
             break
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{pid}") and not os.path.exists(parent.socket)
+
+
+def test_what_a_step_puts_into_packages_is_found_in_a_forked_kernel(tmp_path):
+    pytest.importorskip("pandas")
+    cells = [
+        ("imports", "import gc, statistics\nimport pandas as pd"),
+        (
+            "step:put",
+            "def double(self):\n    return self * 2\n"
+            "@pd.api.extensions.register_series_accessor('counts')\nclass Counts:\n"
+            "    def __init__(self, series): self.size = len(series)\n"
+            "pd.Series.double = double\n"
+            "pd.Series.twice = property(double)\n"
+            "pd.Series.made = classmethod(lambda cls: cls([3]))\n"
+            "statistics.mean = lambda values: 'patched'\n"
+            "del double",
+        ),
+        ("step:again", "gc.freeze()\npd.Series.frozen = lambda self: 'put while frozen'"),
+        (
+            "step:use",
+            "s = pd.Series([1])\n"
+            "print(s.double()[0], s.twice[0], s.counts.size, pd.Series.made()[0], statistics.mean([1]), s.frozen())",
+        ),
+    ]
+    run = mlops_lab.load(write(tmp_path, cells)).run(tracking=False, cache=False)
+    assert outputs(run)[-1] == ["2 2 1 3 patched put while frozen\n"]

@@ -8,13 +8,16 @@ step imports; modules that are installed are left alone, but for what is put int
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.abc
+import itertools
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from . import session
 
@@ -70,12 +73,74 @@ def patches() -> dict[str, Any]:
     That is code of the notebook anywhere, and ways to display a class that another package made and set while it ran, as
     seaborn does to matplotlib's colour maps.
     """
-    found = session.members()
-    for name, module in list(sys.modules.items()):
+    fresh = _fresh_modules()
+    if _before is None or _may_have_patched(_before, fresh):
+        return session.members() | _scan(sys.modules)
+    found = session.members() | _scan(fresh)
+    for member in _before.found:
+        with contextlib.suppress(AttributeError):
+            found[member] = value(member)
+    return found
+
+
+class _Before(NamedTuple):
+    """What the parent of this kernel had, where kernels are forked."""
+
+    last: str  # the module that was imported last
+    found: tuple[str, ...]
+    young: list[None]  # an object that was made after the freeze, and so is among those that the collector looks at
+
+
+_before: _Before | None = None
+
+
+def remember() -> None:
+    """In the parent that kernels are forked from, once it has frozen its objects: kernels look at what is new.
+
+    To look at an object writes its reference count; in a forked process the memory around it is copied at that, which for all
+    functions of the large packages takes longer than a small step.
+    """
+    global _before
+    _before = _Before(next(reversed(sys.modules)), tuple(_scan(sys.modules)), [])
+
+
+def _fresh_modules() -> dict[str, types.ModuleType]:
+    names = itertools.takewhile(lambda name: _before is None or name != _before.last, reversed(sys.modules))
+    return {name: sys.modules[name] for name in names}
+
+
+def _may_have_patched(before: _Before, fresh: Collection[str]) -> bool:
+    """True unless all that could have been put into packages is only referred to by objects that are new, too."""
+    young = gc.get_objects()
+    if any(thing is _Before for thing in young) or not any(thing is before.young for thing in young):
+        return True  # the notebook itself has thawed or frozen objects
+    referred = Counter(map(id, gc.get_referents(*young)))
+    for thing in young:
+        if issubclass(type(thing), type):
+            home = sys.modules.get(thing.__module__) if thing.__module__ not in {"__main__", *fresh} else None
+            if home is not None and any(value is thing for value in list(vars(home).values())):
+                return True  # a new class in a module that isn't
+        # Three references are the list's, the loop's and the call's.
+        elif _could_be_patch(thing) and sys.getrefcount(thing) > referred[id(thing)] + 3:
+            return True
+    return False
+
+
+def _could_be_patch(thing: Any) -> bool:
+    function = thing if type(thing) is types.FunctionType else _code_in(thing)
+    if function is None:
+        return False
+    name = getattr(function, "__name__", "")
+    return getattr(function, "__module__", None) == "__main__" or name.startswith("_repr_")
+
+
+def _scan(searched: Mapping[str, types.ModuleType]) -> dict[str, Any]:
+    found = {}
+    for name, module in list(searched.items()):
         root = name.partition(".")[0]
         if root in {"__main__", "__mp_main__", "mlops_lab_runtime"} or not hasattr(module, "__dict__"):
             continue
-        items = list(vars(module).items())  # ten thousands in all, each time that a step ends
+        items = list(vars(module).items())
         for attribute, content in items:
             if type(content) is types.FunctionType and content.__module__ == "__main__":
                 found[f"{PATCH}{name}.{attribute}"] = content

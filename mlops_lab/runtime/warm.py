@@ -49,8 +49,8 @@ class Unsafe(Exception):
         self.position = position
 
 
-def prepare(statements: list[str], local: list[str]) -> None:
-    """Import what a kernel imports, then the notebook's modules. Raises `Unsafe`."""
+def import_kernel() -> None:
+    """Import what a kernel imports, and what runs in it with a step."""
     for name in _OF_KERNELS:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -60,6 +60,10 @@ def prepare(statements: list[str], local: list[str]) -> None:
         exec(compile(file.read(), boot, "exec"), {"PHASE": "import"})
     # As ipykernel does before the first cell: matplotlib reads it when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+
+
+def prepare(statements: list[str], local: list[str]) -> None:
+    """Import the notebook's modules. Raises `Unsafe`."""
     for position, statement in enumerate(statements):
         noticed: list[str] = []
         before, native = set(sys.modules), _native_threads()
@@ -152,8 +156,11 @@ def _silence() -> Iterator[Callable[[], int]]:
             written[0] = os.fstat(file.fileno()).st_size
 
 
-def serve(path: str) -> None:
-    """Fork a kernel for each connection, and tell on it how the kernel ended. Returns when standard input is closed."""
+def serve(path: str, set_by_imports: dict[str, str]) -> None:
+    """Fork a kernel for each connection, and tell on it how the kernel ended. Returns when standard input is closed.
+
+    `set_by_imports` are environment variables that the imports set, as they would in the kernel.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(64)
@@ -184,7 +191,7 @@ def serve(path: str) -> None:
                         connection.close()
                         os.close(woken)
                         os.close(wake)
-                        _become_kernel(order, files)
+                        _become_kernel(order, files, set_by_imports)
                     for file in files:
                         os.close(file)
                     waiting[process] = connection
@@ -229,7 +236,7 @@ def _reap(waiting: dict[int, socket.socket]) -> None:
             connection.close()
 
 
-def _become_kernel(order: dict[str, Any], files: list[int]) -> NoReturn:
+def _become_kernel(order: dict[str, Any], files: list[int], set_by_imports: dict[str, str]) -> NoReturn:
     """Never returns."""
     code = 1
     try:
@@ -245,6 +252,7 @@ def _become_kernel(order: dict[str, Any], files: list[int]) -> NoReturn:
         os.chdir(order["folder"])
         os.environ.clear()
         os.environ.update(order["environment"])
+        os.environ.update(set_by_imports)
         random.seed()
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed()
@@ -276,11 +284,16 @@ def _answer(**message: Any) -> None:
 
 
 def main() -> None:
-    """Read the work, prepare, serve."""
+    """Prepare, serve."""
     path = sys.argv[1]
     del sys.path[0]  # the folder of this file
     source: Any = sys.stdin.buffer
-    work = json.loads(source.raw.readline())  # nothing may be read ahead
+    environment = dict(os.environ)
+    import_kernel()  # it may be some time until the work is known
+    order = source.raw.readline()  # nothing may be read ahead
+    if not order:  # there is no work after all
+        return
+    work = json.loads(order)
     try:
         prepare(work["imports"], work["local"])
     except Unsafe as reason:
@@ -288,7 +301,8 @@ def main() -> None:
         return
     gc.collect()
     gc.freeze()
-    serve(path)
+    sys.modules["mlops_lab_runtime.modules"].remember()
+    serve(path, {name: value for name, value in os.environ.items() if environment.get(name) != value})
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ class Executor:
         }
 
     def _environment(self, planned: StepPlan, attempt: Attempt, order: Path) -> dict[str, str]:
-        from mlops_lab.warm import runtime_environment
+        from mlops_lab.warmup import runtime_environment
 
         step, text = planned.step, _code(planned)
         tracking: dict[str, str] = {}

@@ -82,7 +82,8 @@ class _Engine:
         self.done: queue.Queue[tuple[Task, Attempt, Result]] = queue.Queue()
         self.fatal: BaseException | None = None
         self.cancelled = False
-        self.pool = ThreadPoolExecutor(2 * self.workers, thread_name_prefix="step")  # half of them keep kernels ready
+        # As many steps as may run, kernels that are kept ready, and kernels that are ending.
+        self.pool = ThreadPoolExecutor(3 * self.workers, thread_name_prefix="step")
         self.log = ev.EventLog(folder.log)
         self.log.listeners += listeners
         self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit)
