@@ -17,6 +17,7 @@ from mlops_lab.pipeline import IMPLICIT
 from mlops_lab.plan import Plan
 from mlops_lab.quantities import quantity
 from mlops_lab.roles import STEP_NAME, Role, slug, suspicious
+from mlops_lab.scopes import every_node, once
 from mlops_lab.syntax import is_ours
 
 
@@ -233,15 +234,16 @@ def skipped_but_read(plan: Plan) -> Found:
 
 def never_bound(plan: Plan) -> Found:
     """ML112: a step reads a name that nothing above it binds."""
-    if any(step.effects.opaque for step in plan.steps) or any("*" in c.source and _star(c) for c in plan.cells):
+    if any(step.effects.opaque for step in plan.steps) or any("*" in c.source and _star(c.tree) for c in plan.cells):
         return
-    bound = {p.name for p in plan.pipeline.parameters} | plan.imported | set(dir(builtins))
+    bound = _BUILTINS.union(plan.imported, (p.name for p in plan.pipeline.parameters))
     bound |= {name for cell in plan.pipeline.setup for name in plan.cell_effects[cell.number].may_bind}
     later = {name for step in plan.steps for name in step.effects.may_bind}
     for step in plan.steps:
         for cell in step.step.cells:
             effects = plan.cell_effects[cell.number]
-            missing = effects.reads - bound - effects.may_bind - _IPYTHON_NAMES - {name for _, name in effects.history}
+            missing = effects.reads - bound - effects.may_bind
+            missing -= {name for _, name in effects.history}
             nodes = list(ast.walk(cell.tree)) if missing else []
             direct = {n.id: n.lineno for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
             guarded = any(isinstance(n, ast.Try) for n in nodes)
@@ -253,11 +255,12 @@ def never_bound(plan: Plan) -> Found:
             bound |= effects.may_bind
 
 
-_IPYTHON_NAMES = frozenset({"get_ipython", "display", "In", "Out", "exit", "quit"})
+_BUILTINS = {*dir(builtins), "get_ipython", "display", "In", "Out", "exit", "quit"}
 
 
-def _star(cell: Cell) -> bool:
-    return any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(cell.tree))
+@once
+def _star(tree: ast.AST) -> bool:
+    return any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in every_node(tree))
 
 
 def no_steps(plan: Plan) -> Found:

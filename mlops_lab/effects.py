@@ -4,24 +4,26 @@ Data comes from the trees of `notebook.Cell`; it goes to `plan.py` (edges) and `
 *sound*: a name is left out only when the code surely binds it first, on every path. Everything else is a guess that
 makes the schedule. Standard library only.
 
-Two passes: `late.survey` looks at the whole notebook once (what its functions need when they are called, which names may
-share an object), then a `Passage` is made of each cell's code in the light of that survey, and `effects_of_cells` puts
-together those that run in one namespace. A passage is kept on the cell's tree, with that of the survey on which it depends.
+Two passes: `survey` looks at the whole notebook once (what its functions need when they are called, which names may
+share an object), then a `Passage` is made of each cell's code in the light of that survey, and `composed` puts together
+those that run in one namespace. A passage is kept on the cell's tree, with that of the survey on which it depends.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from mlops_lab import mutation
 from mlops_lab.facts import facts_of
 from mlops_lab.flow import GUARDED, Flow
-from mlops_lab.late import Late, Survey, View, remembered, survey
+from mlops_lab.late import Late, Names
 from mlops_lab.reflection import Opaque
+from mlops_lab.scopes import remembered
+from mlops_lab.survey import Survey, survey
 
-__all__ = ["Effects", "Late", "Opaque", "Survey", "effects_of", "effects_of_cells", "survey"]
+__all__ = ["Effects", "Late", "Opaque", "Survey", "composed", "effects_of", "passage_of", "survey", "with_shared"]
 
 
 @dataclass(frozen=True)
@@ -62,31 +64,35 @@ class Passage:
 
 def effects_of(statements: Iterable[ast.stmt], known: Survey) -> Effects:
     """The effects of statements that run in this order in one namespace."""
-    return effects_of_cells([ast.Module(list(statements), [])], known, known.shared)
+    return with_shared(passage_of(ast.Module(list(statements), []), known).effects, known.shared)
 
 
-def effects_of_cells(trees: Sequence[ast.Module], known: Survey, shared: Mapping[str, Collection[str]]) -> Effects:
-    """The effects of cells that run in this order in one namespace; `shared`: name -> the names that may share its object."""
-    found = _composed([passage_of(tree, known) for tree in trees])
-    if found is None:
-        found = passage_of(ast.Module([statement for tree in trees for statement in tree.body], []), known).effects
+def with_shared(found: Effects, shared: Mapping[str, Set[str]]) -> Effects:
+    """Effects that touch also what may share an object with what they touch; `shared`: name -> such names."""
     groups = {id(group): group for name in found.touches if (group := shared.get(name))}
-    touches = found.touches.union(*groups.values())
-    return found if len(touches) == len(found.touches) else replace(found, touches=touches)
+    if all(group <= found.touches for group in groups.values()):
+        return found
+    return replace(found, touches=found.touches.union(*groups.values()))
 
 
 def passage_of(tree: ast.Module, known: Survey) -> Passage:
     """What a cell does by itself, found again only if something that it asks of the survey has changed."""
-    facts = facts_of(tree)
-    view = known.view(facts.words, facts.pickles)
-    found: Passage = remembered(tree, "_passages", view, lambda: _passage(tree, view))
-    return found
+    stage, facts = known.stage, facts_of(tree)
+    number, found = tree.__dict__.get("_last", (0, None))
+    if found and (
+        number == stage.number or (number == stage.before and not facts.pickles and stage.changed.isdisjoint(facts.words))
+    ):
+        passage: Passage = found
+    else:
+        names = stage.names.only(facts.words, facts.pickles)
+        passage = remembered(tree, "_passages", names, lambda: _passage(tree, names))
+    tree.__dict__["_last"] = stage.number, passage
+    return passage
 
 
-def _passage(tree: ast.Module, view: View) -> Passage:
-    flow = Flow(view)
+def _passage(tree: ast.Module, names: Names) -> Passage:
+    flow = Flow(names)
     flow.run(tree.body)
-    names = view.names
     touches = mutation.touched(mutation.own_nodes(tree), names.modules, names.stateful, names.parameters)
     effects = Effects(
         reads=frozenset(flow.need),
@@ -104,11 +110,18 @@ def _passage(tree: ast.Module, view: View) -> Passage:
     return Passage(effects, frozenset(flow.firm), frozenset(flow.lost))
 
 
+def composed(trees: Sequence[ast.Module], known: Survey) -> Effects:
+    """The effects of cells that run in this order in one namespace."""
+    passages = [passage_of(tree, known) for tree in trees]
+    found = passages[0].effects if len(passages) == 1 else _composed(passages)
+    if found is None:
+        return passage_of(ast.Module([statement for tree in trees for statement in tree.body], []), known).effects
+    return found
+
+
 def _composed(passages: Sequence[Passage]) -> Effects | None:
     """The effects of passages one behind the other; None if one binds a name by which another would be read differently."""
-    first, *others = passages or [Passage(Effects(), frozenset(), frozenset())]
-    if not others:
-        return first.effects
+    first, *others = passages
     reads, bound = set(first.effects.reads), set(first.effects.binds)
     for passage in others:
         own = passage.effects

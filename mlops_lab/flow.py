@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from mlops_lab import files, randomness
-from mlops_lab.late import Late, View
+from mlops_lab.late import Late, Names
 from mlops_lab.magic_effects import of_magic
 from mlops_lab.reflection import FRAMES, Opaque, asks_for_main, reflections
 from mlops_lab.scopes import bound_by, children, evaluated_here, every_node, free_names, mangled, module_names
@@ -20,8 +20,6 @@ from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
 
 _REFLECTION = frozenset({"globals", "locals", "vars", "dir", "exec", "eval", "get_ipython", "__main__"})
 _HISTORY = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out")
-
-
 # Names that mean something else to the analysis where the code has bound them.
 GUARDED = _REFLECTION | {"exec", "eval", "vars", "dir"}
 
@@ -33,10 +31,10 @@ class Flow:
     needed then, too. Whether any other name is bound is as it was at the start.
     """
 
-    def __init__(self, known: View) -> None:
+    def __init__(self, known: Names) -> None:
         self.known = known
-        self.stateful = known.names.stateful
-        self.constants = known.names.constants
+        self.stateful = known.stateful
+        self.constants = known.constants
         self.sure: set[str] = set()
         self.lost: set[str] = set()
         self.need: set[str] = set()
@@ -68,9 +66,9 @@ class Flow:
             if name in self.lost:
                 self.firm.add(name)
 
-    def bind(self, name: str) -> None:
-        self.sure.add(name)
-        self.lost.discard(name)
+    def bind(self, *names: str) -> None:
+        self.sure.update(names)
+        self.lost.difference_update(names)
 
     def unbind(self, names: Iterable[str]) -> None:
         self.sure.difference_update(names)
@@ -149,8 +147,7 @@ class Flow:
         self.visit(node.target)
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
-        for name in bound_by(node):
-            self.bind(name)
+        self.bind(*bound_by(node))
         if getattr(node, "module", "") == "__main__" or any(alias.name == "__main__" for alias in node.names):
             self.opaque.append(Opaque(node.lineno, "__main__"))
 
@@ -266,8 +263,7 @@ class Flow:
             self.sure, self.lost = set(before[0]), set(before[1])
             self.visit(case.pattern)
             # Names are bound once the whole pattern has matched.
-            for name in (name for part in every_node(case.pattern) for name in bound_by(part)):
-                self.bind(name)
+            self.bind(*(name for part in every_node(case.pattern) for name in bound_by(part)))
             self.run([*([case.guard] if case.guard else []), *case.body])
             ends.append((self.sure, self.lost))
         self.join(ends)
@@ -317,10 +313,7 @@ class Flow:
                 self._attribute(inner)
         self.draws = self.draws or randomness.reaches_generator(every_node(node), self.stateful)
 
-    def visit_Lambda(self, node: ast.AST) -> None:
-        self._scope(node)
-
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_Lambda
+    visit_Lambda = visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _scope
 
     # -- calls ---------------------------------------------------------------------------------------------------
 

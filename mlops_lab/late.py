@@ -1,23 +1,20 @@
 """What happens late: what the functions and classes of a notebook do when they are called, wherever that is.
 
-`survey` puts together what `facts.py` knows of each cell; `flow.py` then reads one piece of code in the light of that
-`Survey`, of which it is given the part that the names in the code ask for (`Survey.view`). So what it finds is a function of
-the code and of its view, and need not be found again while neither changes. Standard library only.
+`of_definition` finds what one does by itself, `Closure` what it does through all that it reaches. Standard library only.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, KeysView, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlops_lab import files, mutation, randomness
-from mlops_lab.facts import Facts, facts_of, words_of
+from mlops_lab.facts import words_of
 from mlops_lab.reflection import reflections
-from mlops_lab.scopes import FunctionNode, bound_by, every_node, free_names, parameters_of
-from mlops_lab.sharing import Sharing
+from mlops_lab.scopes import FunctionNode, bound_by, every_node, free_names, parameters_of, remembered
 from mlops_lab.texts import named_in_texts
 
 _NOTHING: frozenset[str] = frozenset()
@@ -26,21 +23,25 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Names(NamedTuple):
-    """What is known of the names of a notebook but what calling them does; see `Survey`."""
+    """What is known of the names of a notebook; see `Survey`. `defined`: all names of `late`, for code that loads pickles."""
 
     modules: frozenset[str] = _NOTHING
     stateful: frozenset[str] = _NOTHING
     parameters: Mapping[str, frozenset[int]] = {}
     constants: Mapping[str, str] = {}
+    late: Mapping[str, Late] = {}
+    defined: frozenset[str] = _NOTHING
 
-    def only(self, words: frozenset[str]) -> Names:
+    def only(self, words: frozenset[str], pickles: bool = False) -> Names:
         """What is known of these."""
-        parameters, constants = self.parameters, self.constants
+        parameters, constants, late = self.parameters, self.constants, self.late
         return Names(
             self.modules & words,
-            self.stateful & words,
-            {name: parameters[name] for name in parameters.keys() & words},
-            {name: constants[name] for name in constants.keys() & words},
+            self.stateful & words if self.stateful else _NOTHING,
+            {name: parameters[name] for name in parameters.keys() & words} if parameters else {},
+            {name: constants[name] for name in constants.keys() & words} if constants else {},
+            {name: late[name] for name in late.keys() & words} if late else {},
+            frozenset(late) if pickles else _NOTHING,
         )
 
 
@@ -90,138 +91,7 @@ class Late:
     seeds: bool = False
 
 
-class View(NamedTuple):
-    """The part of a survey that one piece of code asks for; `defined`: all names of `Survey.late`, if it loads pickles."""
-
-    names: Names
-    late: Mapping[str, Late]
-    defined: frozenset[str] = _NOTHING
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What is known of the notebook as a whole, whatever the order in which its cells run.
-
-    `late`: name -> what calling it does; `names`: functions and the positions of the arguments that they change, names that
-    imports bind, names of random generators and iterators, and the texts of names bound once; `late_names`: every global that
-    some nested function may read, whoever calls it; `fleeting`: names that only `except E as name` binds, so that none is
-    there when a statement begins.
-    """
-
-    late: Mapping[str, Late] = field(default_factory=dict)
-    names: Names = Names()
-    late_names: frozenset[str] = _NOTHING
-    fleeting: frozenset[str] = _NOTHING
-    facts: tuple[Facts, ...] = field(default=(), repr=False, compare=False)
-
-    @property
-    def modules(self) -> frozenset[str]:
-        return self.names.modules
-
-    @property
-    def stateful(self) -> frozenset[str]:
-        return self.names.stateful
-
-    @property
-    def parameters(self) -> Mapping[str, frozenset[int]]:
-        return self.names.parameters
-
-    @property
-    def constants(self) -> Mapping[str, str]:
-        return self.names.constants
-
-    @cached_property
-    def shared(self) -> Mapping[str, set[str]]:
-        """Name -> the names that may share its object, itself included."""
-        sharing = Sharing(self.modules)
-        for facts in self.facts:
-            sharing.add(facts)
-        return sharing.groups
-
-    def view(self, words: frozenset[str], pickles: bool = False) -> View:
-        """What it knows of these names."""
-        late = self.late
-        known = {name: late[name] for name in late.keys() & words}
-        return View(self.names.only(words), known, frozenset(late) if pickles else _NOTHING)
-
-
-def survey(trees: Iterable[ast.AST]) -> Survey:
-    """Look once at all the code of a notebook."""
-    facts = tuple(facts_of(tree) for tree in trees)
-    modules = _NOTHING.union(*(each.modules for each in facts))
-    stateful = _NOTHING.union(*(each.stateful for each in facts))
-    parameters = _changed_parameters([f for each in facts for f in each.functions], modules, stateful)
-    constants = files.constants((text for each in facts for text in each.texts), [each.bound for each in facts])
-    names = Names(modules, stateful, parameters, constants)
-    handled = _NOTHING.union(*(each.handled for each in facts))
-    fleeting = handled.difference(*(each.otherwise for each in facts)) if handled else handled
-    late_names = _NOTHING.union(*(each.late_names for each in facts))
-    return Survey(_late(facts, names), names, late_names, fleeting, facts)
-
-
-def _changed_parameters(functions: Sequence[Function], modules: frozenset[str],
-                        stateful: frozenset[str]) -> dict[str, frozenset[int]]:  # fmt: skip
-    """Function -> positions of the parameters that it changes, also through functions it hands them to."""
-    found: dict[str, frozenset[int]] = {}
-    for _ in range(3):  # three calls deep is enough for a guess
-        before = dict(found)
-        for function in functions:
-            known = Names(modules, stateful, found).only(words_of(function))
-            found[function.name] = _changed_by(function, known)
-        if found == before:
-            break
-    return found
-
-
-def remembered(node: ast.AST, key: str, known: Any, find: Callable[[], Any]) -> Any:
-    """What was found on a node the last few times in the light of something equal to `known`; found now if it wasn't.
-
-    Kept on the node, as `scopes.once` does, and so for as long as its cell is.
-    """
-    kept: list[tuple[Any, Any]] = node.__dict__.setdefault(key, [])
-    for position, (seen, result) in enumerate(kept):
-        if seen == known:
-            if position:
-                kept.insert(0, kept.pop(position))
-            return result
-    result = find()
-    kept.insert(0, (known, result))
-    del kept[_KEPT:]
-    return result
-
-
-_KEPT = 3
-
-
-def _changed_by(function: Function, known: Names) -> frozenset[int]:
-    def find() -> frozenset[int]:
-        nodes = mutation.own_nodes(function)
-        return mutation.changed_parameters(function, mutation.touched(nodes, known.modules, known.stateful, known.parameters))
-
-    found: frozenset[int] = remembered(function, "_changed_parameters", known, find)
-    return found
-
-
-def _late(facts: Sequence[Facts], names: Names) -> Mapping[str, Late]:
-    """Name -> what calling it may need, followed through the functions that it calls and the names that carry it."""
-    direct: dict[str, Late] = {}
-    for each in facts:
-        for name, node in each.definitions:
-            found = _of_definition(node, names)
-            direct[name] = _either(direct[name], found) if name in direct else found
-    if not direct:
-        return {}
-    carries: dict[str, set[str]] = {}
-    for each in facts:
-        for name, carried in each.carries:
-            if name in carries:
-                carries[name] |= carried
-            else:
-                carries[name] = set(carried)
-    return _Closure(direct, carries)
-
-
-def _either(one: Late, other: Late) -> Late:
+def either(one: Late, other: Late) -> Late:
     """What a name does that is bound to one function here and to another there."""
     return Late(
         one.loads | other.loads,
@@ -234,7 +104,7 @@ def _either(one: Late, other: Late) -> Late:
     )
 
 
-def _of_definition(node: ast.AST, names: Names) -> Late:
+def of_definition(node: ast.AST, names: Names) -> Late:
     """What one function or class does by itself."""
     known = names.only(words_of(node))
     found: Late = remembered(node, "_late", known, lambda: _looked_up(node, known))
@@ -285,14 +155,13 @@ def files_of(function: ast.AST, constants: Mapping[str, str], given: Mapping[str
     return {found for call in calls for found in files.opened_by(call, texts)}
 
 
-class _Closure(Mapping[str, Late]):
+class Closure(Mapping[str, Late]):
     """`Late` of every name with all that it may reach; put together for the names that are asked for.
 
     What reaches what is kept as bits of whole numbers, so that a thousand functions in a chain are cheap.
     """
 
     def __init__(self, direct: Mapping[str, Late], carries: Mapping[str, set[str]]) -> None:
-        self._direct = direct
         users: dict[str, list[str]] = {}
         for name, carried in carries.items():
             for each in carried:
@@ -304,11 +173,22 @@ class _Closure(Mapping[str, Late]):
                 if user not in place:
                     place[user] = len(place)
                     self._names.append(user)
-        self._next = [
-            [place[n] for n in {*(direct[name].loads if name in direct else ()), *carries.get(name, ())} if n in place]
+        self._direct = direct
+        self._carries = {name: carries[name] & place.keys() for name in place if name in carries}
+        self._found: dict[str, Late] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Closure) and (self._direct, self._carries) == (other._direct, other._carries)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def _next(self) -> list[list[int]]:
+        place, nothing = self._place, Late()
+        return [
+            [place[n] for n in {*self._direct.get(name, nothing).loads, *self._carries.get(name, ())} if n in place]
             for name in self._names
         ]
-        self._found: dict[str, Late] = {}
 
     @cached_property
     def _reach(self) -> list[int]:

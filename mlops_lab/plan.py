@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from mlops_lab.effects import Effects, Survey, effects_of_cells, survey
+from mlops_lab.effects import Effects, Survey, composed, passage_of, survey, with_shared
 from mlops_lab.facts import facts_of
 from mlops_lab.files import UNKNOWN, Paths
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import Pipeline, Step
-from mlops_lab.prelude import Item, import_names, is_replayable, items_in, left_over, replay, setup_before
+from mlops_lab.prelude import Item, import_names, left_over, replay, replayable_in, setup_before
 from mlops_lab.sharing import Sharing
 
 
@@ -162,7 +162,7 @@ def make_plan(pipeline: Pipeline) -> Plan:
     known = survey([cell.tree for cell in cells])
     imported = import_names(cells)
     effects, cell_effects = _effects(pipeline, cells, known)
-    items = [item for cell in cells for item in items_in(cell) if is_replayable(item, imported)]
+    items = [item for cell in cells for item in replayable_in(cell, imported)]
     loads = frozenset().union(*(facts.loads for facts in known.facts))
     read_anywhere = loads.union(known.late_names, *(e.reads for e in effects.values()))
     # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
@@ -213,16 +213,16 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
         for each in facts:
             above.add(each)
         for cell in step.cells:
-            of_cells[cell.number] = effects_of_cells([cell.tree], known, above.groups)
+            of_cells[cell.number] = with_shared(passage_of(cell.tree, known).effects, above.groups)
         own = of_cells[step.first]
         if len(step.cells) > 1:
-            own = effects_of_cells([cell.tree for cell in step.cells], known, above.groups)
+            own = with_shared(composed([cell.tree for cell in step.cells], known), above.groups)
         uses = frozenset(step.settings.uses)
         of_steps[step.name] = replace(own, reads=own.reads | uses) if uses - own.reads else own
         above.end(facts, variables)
     for cell in pipeline.notebook.cells:
         if cell.number not in of_cells:
-            of_cells[cell.number] = effects_of_cells([cell.tree], known, known.shared)
+            of_cells[cell.number] = with_shared(passage_of(cell.tree, known).effects, known.shared)
     return of_steps, of_cells
 
 

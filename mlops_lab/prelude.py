@@ -8,6 +8,7 @@ nothing but imports and literals; any other is carried by the runtime (`runtime/
 from __future__ import annotations
 
 import ast
+import builtins
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from mlops_lab.syntax import ipython_call
 
 # Calls that only configure, by the end of their dotted name. Seeds are not here: the state of the generators is passed
 # on by the runtime, since replaying a seed would repeat draws.
-_CONFIGURES = (
+_CONFIGURES = frozenset((
     "style.use", "rcParams.update", "plt.rc", "matplotlib.rc", "mpl.rc", "rcdefaults", "matplotlib.use", "mpl.use",
     "set_matplotlib_formats", "sns.set", "seaborn.set", "set_theme", "set_style", "set_context", "set_palette",
     "set_option", "reset_option", "set_printoptions", "np.seterr", "filterwarnings", "simplefilter",
@@ -29,7 +30,8 @@ _CONFIGURES = (
     "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
     "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
     "init_printing", "init_session",
-)  # fmt: skip
+))  # fmt: skip
+_LONGEST = max(name.count(".") + 1 for name in _CONFIGURES)
 _CONFIGURING_MAGICS = frozenset(
     "matplotlib config load_ext reload_ext autoreload precision pylab xmode colors env set_env".split()
 )
@@ -50,18 +52,46 @@ class Item:
     roots: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """What an `Item` is made of, whatever its cell is called; kept on the cell's tree."""
+
+    statement: ast.stmt
+    binds: frozenset[str]
+    needs: frozenset[str]
+    is_import: bool
+
+
 def items_in(cell: Cell) -> list[Item]:
     """The statements of one cell that later steps replay."""
+    return [_item(cell, found) for found in _candidates(cell.tree)]
+
+
+def replayable_in(cell: Cell, imported: frozenset[str]) -> list[Item]:
+    """Those of them that need nothing but imported names (and builtins), so that they mean the same anywhere."""
+    return [_item(cell, found) for found in _candidates(cell.tree) if is_replayable(found, imported)]
+
+
+@once
+def _candidates(tree: ast.AST) -> list[_Candidate]:
     found = []
-    for statement in cell.tree.body:
+    for statement in tree.body:  # type: ignore[attr-defined]
         imports = _is_import(statement)
         if imports or _is_configuration(statement):
             loads, stores = module_names([statement])
             if any(alias.name == "*" for n in every_node(statement) if isinstance(n, ast.ImportFrom) for alias in n.names):
                 stores = stores | {"*"}
-            needs = frozenset(loads - stores)
-            found.append(Item(cell, ast.unparse(statement), frozenset(stores), needs, imports, _roots(statement)))
+            found.append(_Candidate(statement, frozenset(stores), frozenset(loads - stores), imports))
     return found
+
+
+def _item(cell: Cell, found: _Candidate) -> Item:
+    return Item(cell, _code(found.statement), found.binds, found.needs, found.is_import, _roots(found.statement))
+
+
+@once
+def _code(statement: ast.AST) -> str:
+    return ast.unparse(statement)
 
 
 def imports_in(cells: Iterable[Cell]) -> dict[str, list[str]]:
@@ -75,16 +105,22 @@ def imports_in(cells: Iterable[Cell]) -> dict[str, list[str]]:
 
 def import_names(cells: Iterable[Cell]) -> frozenset[str]:
     """Names that only import statements bind, anywhere in these cells: they are replayed and never passed as values."""
+    found = [_bound_in(cell.tree) for cell in cells]
+    return frozenset().union(*(imported for imported, _ in found)).difference(*(otherwise for _, otherwise in found))
+
+
+@once
+def _bound_in(tree: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that import statements bind, and those that anything else does."""
     imported: set[str] = set()
     otherwise: set[str] = set()
-    for cell in cells:
-        for statement in cell.tree.body:
-            if _is_import(statement):
-                imported |= module_names([statement])[1]
-            else:
-                otherwise |= module_names([statement])[1]
-                otherwise |= {name for n in every_node(statement) if isinstance(n, ast.Global) for name in n.names}
-    return frozenset(imported - otherwise)
+    for statement in tree.body:  # type: ignore[attr-defined]
+        if _is_import(statement):
+            imported |= module_names([statement])[1]
+        else:
+            otherwise |= module_names([statement])[1]
+            otherwise |= {name for n in every_node(statement) if isinstance(n, ast.Global) for name in n.names}
+    return frozenset(imported), frozenset(otherwise)
 
 
 def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozenset[str], own: Iterable[Cell]) -> list[Item]:
@@ -96,8 +132,8 @@ def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozens
     chosen: set[int] = set()
     wanted = set(needed)
     root_of = {name: item.roots for item in items for name in item.binds}
-    modules = {root for cell in own for statement in cell.tree.body for root in _roots(statement)}
-    while True:
+    modules = set().union(*(_roots(cell.tree) for cell in own))
+    while items:
         before = len(chosen)
         for position, item in enumerate(items):
             if position in chosen:
@@ -114,7 +150,8 @@ def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozens
                 wanted |= item.needs
                 modules |= item.roots
         if len(chosen) == before:
-            return [items[position] for position in sorted(chosen)]
+            break
+    return [items[position] for position in sorted(chosen)]
 
 
 def left_over(items: Iterable[Item], chosen: Iterable[Item]) -> list[tuple[list[str], str]]:
@@ -168,26 +205,32 @@ def _is_import(statement: ast.stmt) -> bool:
 
 
 def _is_configuration(statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.Expr):
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         magic = ipython_call(statement.value)
         if magic:
             return magic[0] == "run_line_magic" and bool(magic[1]) and magic[1][0] in _CONFIGURING_MAGICS
-        if not isinstance(statement.value, ast.Call):
-            return False
-        name = ast.unparse(statement.value.func)
+        name = _dotted(statement.value.func)
         if name.endswith("basicConfig") and {k.arg for k in statement.value.keywords} & {"filename", "handlers"}:
             return False  # again, it would begin the log file anew; the runtime passes the handlers on
-        return any(name == end or name.endswith("." + end) for end in _CONFIGURES)
+        words = name.split(".")
+        return any(".".join(words[-count:]) in _CONFIGURES for count in range(1, _LONGEST + 1))
     if isinstance(statement, ast.Assign):
         # `plt.rcParams["figure.dpi"] = 120`, `pd.options.display.max_rows = 8`, `os.environ["X"] = "1"`
         return all(isinstance(t, (ast.Attribute, ast.Subscript)) for t in statement.targets)
     return False
 
 
-def is_replayable(item: Item, imported: frozenset[str]) -> bool:
-    """True if the statement needs nothing but imported names (and builtins), so that it means the same anywhere."""
-    import builtins
+def _dotted(node: ast.AST) -> str:
+    """The end of a called name, as far as it is made of attributes: `plt.style.use`."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.insert(0, node.attr)
+        node = node.value
+    return ".".join([node.id if isinstance(node, ast.Name) else "", *names])
 
+
+def is_replayable(item: Item | _Candidate, imported: frozenset[str]) -> bool:
+    """True if the statement needs nothing but imported names (and builtins), so that it means the same anywhere."""
     return all(name in imported or hasattr(builtins, name) or name == "get_ipython" for name in item.needs) and (
         item.is_import or "get_ipython" in item.needs or bool(item.needs & imported)
     )

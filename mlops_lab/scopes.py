@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 FunctionNode = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -35,6 +35,25 @@ def once(find: Callable[[ast.AST], Found]) -> Callable[[ast.AST], Found]:
         return result
 
     return found
+
+
+def remembered(node: ast.AST, key: str, known: Any, find: Callable[[], Any]) -> Any:
+    """What was found on a node the last few times in the light of something equal to `known`; found now if it wasn't.
+
+    Kept on the node, as `once` does, and so for as long as its cell is.
+    """
+    kept: list[tuple[Any, Any]] = node.__dict__.get(key, [])
+    for each in kept:
+        if each[0] == known:
+            if each is not kept[0]:
+                node.__dict__[key] = [each, *(other for other in kept if other is not each)]
+            return each[1]
+    result = find()
+    node.__dict__[key] = [(known, result), *kept[: _KEPT - 1]]
+    return result
+
+
+_KEPT = 3
 
 
 @once

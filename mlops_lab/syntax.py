@@ -63,6 +63,8 @@ _OURS = re.compile(r"(\w+\s*=\s*)?%mlops\b|%(re)?load_ext\s+mlops_lab\b")
 
 def is_ours(source: str) -> bool:
     """True for a cell that holds only `%mlops` magics (and what loads them): it is never part of a pipeline."""
+    if "mlops" not in source:
+        return False
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
     return bool(lines) and (
         (lines[0].startswith("%%mlops ") and not lines[0].startswith("%%mlops step "))

@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from mlops_lab.files import UNKNOWN, Paths, fold, opened_by, overlap, tidy
-from mlops_lab.late import survey
+from mlops_lab.survey import survey
 
 KNOWN = {"base": "data", "name": "a.csv"}
 
@@ -37,12 +37,12 @@ def test_paths_are_folded_from_literals_and_names(source: str, path: str | None)
 
 def test_constants_are_names_bound_once_at_top_level() -> None:
     source = "a = 'x'\nb = 'y'\nb = 'z'\nc = f()\nd = f'{a}/1'\nif q: e = 'x'\nfor g in 'ab': pass\nh = 'x'\nh += 'y'"
-    assert survey([ast.parse(source)]).constants == {"a": "x", "d": "x/1"}
+    assert survey([ast.parse(source)]).names.constants == {"a": "x", "d": "x/1"}
 
 
 def test_texts_put_together_from_each_other_do_not_grow_without_end() -> None:
     source = "a0 = 'x'\n" + "\n".join(f"a{i} = a{i - 1} + a{i - 1}" for i in range(1, 200))
-    assert max(map(len, survey([ast.parse(source)]).constants.values())) <= 5000
+    assert max(map(len, survey([ast.parse(source)]).names.constants.values())) <= 5000
 
 
 READ, WRITE, MENTION = "read", "write", "mention"
