@@ -119,6 +119,17 @@ def test_each_variable_is_an_artifact_of_its_type():
     assert kinds["comp-test", "notebook"] == "system.HTML"
 
 
+def test_what_is_fitted_is_a_model_and_a_score_of_a_model_is_none():
+    made = compiled([
+        ("step:train", "from sklearn.pipeline import make_pipeline\nfrom sklearn.svm import SVC\nchain = make_pipeline(SVC())\n"
+                       "svc = SVC()\nif True:\n    svc.fit([[0], [1]], [0, 1])\nauc_forest = 0.5\nf1_model = 0.25"),
+        ("step:show", "print(chain, svc, auc_forest, f1_model)"),
+    ])  # fmt: skip
+    assert {port.variable: port.type for port in made.interfaces["train"].outputs} == {
+        "chain": "Model", "svc": "Model", "auc_forest": "Artifact", "f1_model": "Artifact",
+    }  # fmt: skip
+
+
 def test_code_stands_in_the_file_as_it_stands_in_its_cell():
     made = compiled(CELLS)
     lines = [line.strip() for line in made.yaml.splitlines()]

@@ -248,15 +248,18 @@ def _assigned(step: StepPlan) -> set[str]:
 
 
 def _types_in(step: StepPlan) -> dict[str, str]:
-    """Variable -> artifact type, as far as the calls that it is assigned from tell it."""
-    found: dict[str, str] = {}
+    """Variable -> artifact type, as far as the calls that it is assigned from, or that fit it, tell it."""
+    fitted = (node for cell in step.step.cells for node in every_node(cell.tree))
+    found = {node.func.value.id: "Model" for node in fitted
+             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
+             and node.func.attr in ("fit", "partial_fit")}  # fmt: skip
     for target, value in _assignments(step):
         called = {n.func.attr if isinstance(n.func, ast.Attribute) else n.func.id for n in every_node(value)
                   if isinstance(n, ast.Call) and isinstance(n.func, (ast.Attribute, ast.Name))}  # fmt: skip
         outer = value.func if isinstance(value, ast.Call) else None
         name = outer.attr if isinstance(outer, ast.Attribute) else outer.id if isinstance(outer, ast.Name) else ""
         kind = ""
-        if name == "fit" or _MODEL_CLASS.search(name):
+        if name in ("fit", "make_pipeline") or _MODEL_CLASS.search(name):
             kind = "Model"
         elif name not in {"predict", "predict_proba", "score", "len", "sum", "mean"} and any(map(_DATA_CALL.search, called)):
             kind = "Dataset"
@@ -267,6 +270,8 @@ def _types_in(step: StepPlan) -> dict[str, str]:
 
 
 def _by_name(name: str) -> str:
+    if _METRIC_NAME.search(name.lower()):
+        return "Artifact"  # a number, such as `auc_forest`: it is among the metrics
     if _MODEL_NAME.search(name.lower()):
         return "Model"
     return "Dataset" if _DATA_NAME.search(name) else "Artifact"
