@@ -79,5 +79,7 @@ def _printers(formatter: Any) -> tuple[list[tuple[Any, Any]], list[tuple[Any, An
 
 
 def _is_own(function: Any) -> bool:
+    if type(function).__module__.startswith("IPython."):  # stands for a magic that IPython loads when it is first used
+        return False
     holder = getattr(function, "__self__", None)
     return "__main__" in (getattr(function, "__module__", None), type(holder).__module__)
