@@ -231,7 +231,7 @@ export class NotebookModel implements IDisposable {
     this._showRun(id === null ? null : this._runs.get(id));
   }
 
-  /** Asks the server for the notebook's runs; a run in progress, whoever started it, is shown on the cells. */
+  /** Asks the server for the notebook's runs; one in progress, or new since we last asked, is shown on the cells. */
   async refreshRuns(): Promise<void> {
     let runs: IRunSummary[];
     try {
@@ -246,10 +246,13 @@ export class NotebookModel implements IDisposable {
       this.refresh(); // the server answers again
     }
     const before = JSON.stringify(this.runs);
+    const known = this._knowsRuns ? new Set(this.runs.map(each => each.id)) : null;
     this.runs = runs;
-    const running = runs.find(each => each.status === 'running');
-    if (running && this.run?.id !== running.id) {
-      this.follow(running.id);
+    this._knowsRuns = true;
+    // Whoever started it: another tab, a terminal, a colleague. A short run may have ended before we heard of it.
+    const shown = runs.find(each => each.status === 'running') ?? runs.find(each => known && !known.has(each.id));
+    if (shown && this.run?.id !== shown.id) {
+      this.follow(shown.id);
     }
     if (JSON.stringify(runs) !== before) {
       this._changed.emit('runs');
@@ -283,6 +286,7 @@ export class NotebookModel implements IDisposable {
 
   private _onPathChanged(): void {
     this._save(); // under the new name
+    this._knowsRuns = false;
     this.refresh();
     void this.refreshRuns();
   }
@@ -351,5 +355,6 @@ export class NotebookModel implements IDisposable {
   private _request: AbortController | null = null;
   private _question = '';
   private _finishedRun = '';
+  private _knowsRuns = false;
   private _isDisposed = false;
 }
