@@ -35,7 +35,7 @@ export async function open(page: IJupyterLabPageFixture, dir: string, name: stri
     await commands.execute('docmanager:open', { path });
     await commands.execute('mlops-lab:show-sidebar');
   }, `${dir}/${name}`);
-  await expect(sidebar(page).getByRole('heading', { level: 1 })).toHaveText(name.replace('.ipynb', ''), { timeout: 20_000 });
+  await expect(sidebar(page).getByRole('heading', { level: 1 })).toHaveText(name.replace('.ipynb', ''), { timeout: 60_000 });
 }
 
 /** The text of a notebook file made of these cells. */
@@ -83,7 +83,7 @@ export function runStep(page: Page, name: string): Locator {
 export async function run(page: Page): Promise<void> {
   await noTracking(page);
   await sidebar(page).getByRole('button', { name: 'Run as pipeline' }).click();
-  await expect(runView(page).getByRole('tree')).toBeVisible({ timeout: 30_000 });
+  await expect(runView(page).getByRole('tree')).toBeVisible({ timeout: 90_000 });
 }
 
 export async function noTracking(page: Page): Promise<void> {
@@ -95,7 +95,7 @@ export async function noTracking(page: Page): Promise<void> {
 }
 
 export async function ended(page: Page, status: string): Promise<void> {
-  await expect(runView(page).getByRole('heading', { level: 1 }).getByRole('status')).toContainText(status, { timeout: 60_000 });
+  await expect(runView(page).getByRole('heading', { level: 1 }).getByRole('status')).toContainText(status, { timeout: 90_000 });
 }
 
 /** The tags of a cell in the notebook's model. */

@@ -15,7 +15,7 @@ function runs(page: Page): Locator {
 async function partly(page: Page, step: string, button: string, count: number): Promise<void> {
   await runStep(page, step).click();
   await runView(page).getByRole('button', { name: button }).click();
-  await expect(runs(page)).toHaveCount(count, { timeout: 60_000 });
+  await expect(runs(page)).toHaveCount(count, { timeout: 90_000 });
   await ended(page, 'done');
 }
 
@@ -35,7 +35,7 @@ test('a part of a notebook is run, its executed notebook opened, and a run delet
 
   await runView(page).getByRole('button', { name: 'Open executed notebook' }).click();
   await expect(page.locator('.jp-NotebookPanel:visible .jp-OutputArea-output').last()).toContainText('1.0', {
-    timeout: 30_000
+    timeout: 90_000
   });
   await page.notebook.activate('parts.ipynb');
   await runs(page)
@@ -44,7 +44,7 @@ test('a part of a notebook is run, its executed notebook opened, and a run delet
     .click();
   await expect(page.getByRole('dialog')).toContainText('Delete this run?');
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
-  await expect(runs(page)).toHaveCount(3, { timeout: 20_000 });
+  await expect(runs(page)).toHaveCount(3, { timeout: 90_000 });
 });
 
 test('what a run saw is written into the settings by a button, and undone', async ({ page, tmpPath }) => {
@@ -57,7 +57,7 @@ test('what a run saw is written into the settings by a button, and undone', asyn
   await ended(page, 'done');
   await runView(page).getByRole('button', { name: 'Learn from this run' }).click();
   const follows = sidebar(page).getByRole('treeitem', { name: 'after change: rows' });
-  await expect(sidebar(page).getByRole('button', { name: /^Undo: Learn/ })).toBeVisible({ timeout: 30_000 });
+  await expect(sidebar(page).getByRole('button', { name: /^Undo: Learn/ })).toBeVisible({ timeout: 90_000 });
   await sidebar(page).getByRole('treeitem', { level: 1, name: /last/ }).focus();
   await page.keyboard.press('ArrowRight');
   await expect(follows).toBeVisible();
@@ -80,7 +80,7 @@ test('a cell with a magic finds the notebook saved, and the keys of JupyterLab u
     panel.content.activeCellIndex = 1;
     await window.jupyterapp.commands.execute('notebook:run-cell');
   });
-  await expect(page.locator('.jp-Notebook .jp-OutputArea-output').last()).toContainText('renamed', { timeout: 40_000 });
+  await expect(page.locator('.jp-Notebook .jp-OutputArea-output').last()).toContainText('renamed', { timeout: 90_000 });
 
   await page.notebook.selectCells(0);
   await page.keyboard.press('Escape');
@@ -135,7 +135,7 @@ test('settings take the rails and chips off the cells', async ({ page, tmpPath }
   await set('chips', false);
   await set('rail', false);
   await page.reload({ waitForIsReady: false } as any);
-  await expect(page.locator('.jp-Notebook .jp-CodeCell')).toHaveCount(5, { timeout: 40_000 });
-  await expect(sidebar(page).getByRole('tree')).toBeVisible({ timeout: 30_000 });
+  await expect(page.locator('.jp-Notebook .jp-CodeCell')).toHaveCount(5, { timeout: 90_000 });
+  await expect(sidebar(page).getByRole('tree')).toBeVisible({ timeout: 90_000 });
   await expect(page.locator('.jp-Notebook :is(.mlops-Chip, .mlops-Rail)')).toHaveCount(0);
 });

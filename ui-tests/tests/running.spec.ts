@@ -19,7 +19,7 @@ test('a run takes the parameters of the form, streams its outputs, and leaves th
   await run(page);
   await runStep(page, 'count').click();
   const outputs = runView(page).locator('.mlops-Outputs');
-  await expect(outputs).toContainText('counted to 1', { timeout: 30_000 });
+  await expect(outputs).toContainText('counted to 1', { timeout: 90_000 });
   expect(await outputs.textContent()).not.toContain('counted to 11');
   await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-running')).toHaveCount(1);
   await ended(page, 'done');
@@ -27,7 +27,7 @@ test('a run takes the parameters of the form, streams its outputs, and leaves th
   await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-done')).toHaveCount(4);
 
   await runView(page).getByRole('tab', { name: 'Data' }).click();
-  await expect(runView(page).getByText('numbers')).toBeVisible({ timeout: 30_000 });
+  await expect(runView(page).getByText('numbers')).toBeVisible({ timeout: 90_000 });
   await runView(page).getByRole('tab', { name: 'Log' }).click();
   await expect(runView(page).locator('.mlops-Log')).toContainText('counted to 11');
   await runView(page).getByRole('button', { name: 'Put outputs back' }).click();
@@ -44,13 +44,13 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   await runView(page).getByRole('button', { name: 'Open here' }).click();
   // The inputs of the step are loaded in the kernel of the notebook that was opened.
   const opened = page.locator('.jp-NotebookPanel:visible').filter({ hasText: 'asked to fail' }).last();
-  await expect(opened).toBeVisible({ timeout: 30_000 });
+  await expect(opened).toBeVisible({ timeout: 90_000 });
   await expect
     .poll(
       () =>
         page.evaluate(() => (window.jupyterapp.shell.currentWidget as any).content.activeCell?.model.sharedModel.getSource()),
       {
-        timeout: 45_000
+        timeout: 90_000
       }
     )
     .toContain('assert not broken');
@@ -70,7 +70,7 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   await sidebar(page)
     .getByRole('button', { name: /^Resume run/ })
     .click();
-  await expect(sidebar(page).getByRole('list', { name: 'Runs' }).getByRole('listitem')).toHaveCount(2, { timeout: 30_000 });
+  await expect(sidebar(page).getByRole('list', { name: 'Runs' }).getByRole('listitem')).toHaveCount(2, { timeout: 90_000 });
   await ended(page, 'done');
   await expect(runStep(page, 'count')).toContainText('cached');
 
@@ -81,11 +81,11 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   }
   await sidebar(page).getByRole('button', { name: 'Compare' }).click();
   const table = page.getByRole('group', { name: 'Table of the runs' });
-  await expect(table.getByRole('row', { name: /^check \(/ })).toContainText('code changed', { timeout: 20_000 });
+  await expect(table.getByRole('row', { name: /^check \(/ })).toContainText('code changed', { timeout: 90_000 });
   await expect(page.locator('.mlops-Diff')).toContainText('-assert not broken');
   // The outputs of the cells, beside each other: the failure here, nothing there.
   const check = page.locator('.mlops-Compare-step').filter({ hasText: 'Step check' });
-  await expect(check.locator('.mlops-Compare-column').first()).toContainText('asked to fail', { timeout: 20_000 });
+  await expect(check.locator('.mlops-Compare-column').first()).toContainText('asked to fail', { timeout: 90_000 });
   await expect(check.locator('.mlops-Compare-column').nth(1)).toContainText('No output.');
   await page.getByLabel('Only what differs').check();
   await expect(page.locator('.mlops-Compare-step').filter({ hasText: 'Step count' })).toHaveCount(0);
@@ -101,18 +101,18 @@ test('a run survives a reload, is seen in a second tab, and is cancelled', async
   await sidebar(page).getByLabel('pause').press('Enter');
   await run(page);
   await runStep(page, 'count').click();
-  await expect(runView(page).locator('.mlops-Outputs')).toContainText('counted to 1', { timeout: 30_000 });
+  await expect(runView(page).locator('.mlops-Outputs')).toContainText('counted to 1', { timeout: 90_000 });
   await page.notebook.save();
 
   await page.reload({ waitForIsReady: false } as any);
-  await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-running')).toHaveCount(1, { timeout: 40_000 });
+  await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-running')).toHaveCount(1, { timeout: 90_000 });
 
   const second = await context.newPage();
   await second.goto(`${baseURL}/lab/workspaces/second/tree/${tmpPath}/long.ipynb`);
-  await expect(second.locator('.jp-Notebook .mlops-Status.mlops-mod-running')).toHaveCount(1, { timeout: 40_000 });
+  await expect(second.locator('.jp-Notebook .mlops-Status.mlops-mod-running')).toHaveCount(1, { timeout: 90_000 });
   await second.locator('[data-id="mlops-lab-sidebar"]').click();
   await sidebar(second).getByRole('button', { name: '■ Cancel' }).click();
-  await expect(sidebar(second).getByRole('status')).toContainText('cancelled', { timeout: 30_000 });
-  await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-cancelled').first()).toBeVisible({ timeout: 20_000 });
+  await expect(sidebar(second).getByRole('status')).toContainText('cancelled', { timeout: 90_000 });
+  await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-cancelled').first()).toBeVisible({ timeout: 90_000 });
   await second.close();
 });

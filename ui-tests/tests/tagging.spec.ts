@@ -144,7 +144,7 @@ test('the graph follows the typing in a notebook of 100 cells, and 1,000 cells s
   expect(times[0]).toBeLessThan(300);
 
   await open(page, tmpPath, 'thousand.ipynb', cells(1000));
-  await expect(steps(page)).toHaveCount(200, { timeout: 30_000 });
+  await expect(steps(page)).toHaveCount(200, { timeout: 90_000 });
   const longest = await page.evaluate(async () => {
     const panel = window.jupyterapp.shell.currentWidget as any;
     const cell = panel.content.model.sharedModel.cells[3];
