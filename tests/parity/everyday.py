@@ -122,6 +122,18 @@ EVERYDAY: list[Row] = [
     row("the shell object", "ip289 = get_ipython()\nip289.run_line_magic('time', 'x289 = 1')", "k289 = 1", "print(x289)", expect="either", group="alone"),
     row("a widget", "import ipywidgets as w290\ns290 = w290.IntSlider(value=3)", "s290.value = 5", "print(s290.value)", expect="either", group="alone"),
     row("pip", "%pip --version", "x291 = 1", "print(x291)", expect="either", group="alone"),
+    alone("what the notebook puts into IPython and the standard library",
+          ("step:a", "import csv, calendar, time, os, functools\nfrom IPython.core.magic import register_line_magic, register_cell_magic, Magics, magics_class, line_magic\n"
+           "@register_line_magic\ndef hi(line): return line.upper() + tail\n@register_cell_magic\ndef shout(line, cell): print(cell.upper())\n"
+           "@magics_class\nclass Count(Magics):\n    n = 0\n    @line_magic\n    def count(self, line):\n        self.n += 1\n        return self.n, line\n"
+           "class P:\n    pass\nip = get_ipython()\nip.register_magics(Count)\ntail = '!'\n"
+           "ip.display_formatter.formatters['text/html'].for_type(P, lambda p: f'<b>{tail}</b>')\nip.run_line_magic('precision', '3')\n"
+           "csv.register_dialect('pipes', delimiter='|')\ncalendar.setfirstweekday(6)\nos.environ['TZ'] = 'Asia/Tokyo'\ntime.tzset()\nip.run_line_magic('pushd', '..')"),
+          ("step:b", "tail = '?'\n%hi there"), ("step:b", "%%shout\nabc"), ("step:b", "%count b"), ("step:b", "%popd"),
+          ("step:c", "%count c"), ("step:c", "print(calendar.weekheader(2), time.tzname, csv.get_dialect('pipes').delimiter, os.path.exists('nb.ipynb'))\n1.23456789"),
+          ("step:c", "P()")),
+    alone("a callback at every cell", ("step:a", "seen = []\ndef after(*a): seen.append(1)\nget_ipython().events.register('post_run_cell', after)"), ("step:b", "print(seen)"), expect="refused", says="post_run_cell setup"),
+    alone("a display that a later step changes", ("step:a", "from IPython.display import display, update_display\nh = display('one', display_id='mine')\nk = display('x', display_id=True)"), ("step:b", "update_display('two', display_id='mine')"), ("step:c", "k.update('y')\ndisplay('three', display_id='mine')")),
     # -- setup, parameters, gates --------------------------------------------------------------------------------------
     alone("a class of setup, its instance, its attribute", ("setup", "class Conf:\n    rate = 1\n    def __init__(self): self.n = 1\ndef memo(q=[]):\n    q.append(1)\n    return list(q)"), ("step:a", "c = Conf()\nConf.rate += 1\nmemo()"), ("step:b", "c.n += 1\nprint(isinstance(c, Conf), type(c) is Conf, Conf.rate, memo())")),
     alone("values of setup that are replaced", ("setup", "import math\nlimit = 3\nseen = []\nrate = {'lr': 0.1}"), ("step:a", "limit = 4\nseen.append('a')\nrate = {'lr': 0.2}"), ("step:b", "seen.append(limit)\nrate['n'] = math.floor(2.5)"), ("step:c", "print(limit, seen, rate)")),

@@ -129,7 +129,7 @@ ROWS: list[Row] = [
     row("singledispatch", "from functools import singledispatch\n@singledispatch\ndef f45(x): return 'any'\n@f45.register\ndef _(x: int): return 'int'",
         "print(f45(1))", "print(f45('a'))", expect="either", group="alone"),
     row("lru_cache", "from functools import lru_cache\n@lru_cache\ndef f46(x): return x * 2", "print(f46(1), f46.cache_info().currsize)",
-        "print(f46(1), f46.cache_info().hits)", expect="either", group="alone"),
+        "print(f46(1), f46.cache_info().hits)"),
     row("a subclass in a later step", "class A47:\n    kinds = []\n    def __init_subclass__(cls): A47.kinds.append(cls.__name__)\n    def hi(self): return 'A'",
         "class B47(A47):\n    def hi(self): return super().hi() + 'B'\nb47 = B47()", "print(A47.kinds, b47.hi(), isinstance(b47, A47), A47.__subclasses__() == [B47])"),
     row("a class that is defined again", "class V48:\n    v = 1\nold48 = V48()", "class V48:\n    v = 2\nnew48 = V48()",
