@@ -241,6 +241,21 @@ def test_a_step_that_is_too_large_is_named():
         compiled([("step:small", "x = 1"), ("step:big", f"y = {noise!r}; print(x)")])
 
 
+def test_a_step_whose_name_is_too_long_is_named():
+    hold(compiled([("step:" + "a" * 63, "x = 1")]).yaml)
+    with pytest.raises(UsageError, match=f"The name of step '{'a' * 64}' is too long for Kubeflow: it has 64 characters"):
+        compiled([("step:" + "a" * 64, "x = 1")])
+
+
+def test_a_pipeline_that_is_too_large_names_its_largest_step(monkeypatch):
+    from mlops_lab.targets.kubeflow import document
+
+    monkeypatch.setattr(document, "FILE", 40_000)
+    noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=55_000))
+    with pytest.raises(UsageError, match="The largest of its 3 steps is 'big'"):
+        compiled([("step:small", "x = 1"), ("step:big", f"y = x\nz = {noise!r} + {noise[::-1]!r}"), ("step:end", "print(y)")])
+
+
 def test_a_change_in_a_step_leaves_the_other_steps_as_they_are():
     one, other = compiled(CELLS), compiled([*CELLS[:2], ("step:train", CELLS[2][1] + "\nprint(1)"), CELLS[3]])
     changed = [name for name in ("load", "train", "check") if source_of(one, name) != source_of(other, name)]

@@ -14,6 +14,7 @@ from mlops_lab.plan import Plan
 
 ARGUMENT = 131_072  # bytes: the longest single argument of a program on Linux, its end mark included
 FILE = 32_000_000  # bytes: the largest pipeline that the API server takes
+NAME = 63  # characters of a task's name
 _HEADER = "# PIPELINE DEFINITION"
 
 
@@ -49,6 +50,12 @@ def _step(plan: Plan, name: str) -> str:
 
 def check_size(text: str, spec: dict[str, Any]) -> None:
     """Raise `UsageError` where something is larger than Linux or Kubeflow take."""
+    longest = max(spec["root"]["dag"]["tasks"], key=len)
+    if len(longest) > NAME:
+        raise UsageError(
+            f"The name of step {longest!r} is too long for Kubeflow: it has {len(longest)} characters, and a name in "
+            f"Kubernetes has {NAME} at the most. Tag the cell with a shorter one."
+        )
     for name, executor in spec["deploymentSpec"]["executors"].items():
         size = max(len(part.encode("utf-8")) + 1 for part in executor["container"]["command"])
         if size > ARGUMENT:
