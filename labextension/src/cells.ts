@@ -59,9 +59,13 @@ export class CellDecorator {
       return;
     }
     const positions = new Map(this._model.shown?.steps.map((step, position) => [step.name, position]) ?? []);
+    const issues = new Map<string, string>();
+    for (const { cell, code, message } of this._model.analysis?.diagnostics ?? []) {
+      cell && issues.set(cell, [issues.get(cell) ?? [], `${code}: ${message}`].flat().join('\n'));
+    }
     for (const cell of this._model.panel.content.widgets) {
-      const look = this._look(cell, positions);
-      const key = look ? JSON.stringify(look) : '';
+      const look = this._look(cell, positions, issues);
+      const key = look ? JSON.stringify([look, this._options]) : '';
       if (this._drawn.get(cell) !== key) {
         this._drawn.set(cell, key);
         draw(cell.node, look, this._options, this._trans, () => this._open(cell.model.id));
@@ -69,7 +73,7 @@ export class CellDecorator {
     }
   }
 
-  private _look(cell: Cell, positions: Map<string, number>): ILook | null {
+  private _look(cell: Cell, positions: Map<string, number>, issues: Map<string, string>): ILook | null {
     const id = cell.model.id;
     const found = this._model.shown?.cells[id];
     if (!found || (!this._options.rail && !this._options.chips)) {
@@ -82,7 +86,6 @@ export class CellDecorator {
     if (!label) {
       return null;
     }
-    const issues = this._model.analysis?.diagnostics.filter(each => each.cell === id) ?? [];
     const run = this._options.status ? (this._model.run?.cellStatus(id) ?? null) : null;
     const time = run && run.seconds > 0 ? ` ${duration(run.seconds, trans)}` : '';
     return {
@@ -92,7 +95,7 @@ export class CellDecorator {
       title: step ? trans.__('Step %1: show it in the sidebar', step) : trans.__('Role: %1', role),
       colour: step ? stepColour(positions.get(step) ?? 0) : 'var(--jp-border-color0)',
       proposed: this._model.suggestion !== null && this._model.suggestion.tags[id] !== undefined,
-      issues: issues.map(each => `${each.code}: ${each.message}`).join('\n'),
+      issues: issues.get(id) ?? '',
       status: run?.status ?? '',
       statusLabel: run ? `${mark(run.status)} ${statusText(run.status, trans)}${time}` : ''
     };

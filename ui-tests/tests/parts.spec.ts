@@ -125,17 +125,16 @@ test('settings take the rails and chips off the cells', async ({ page, tmpPath }
   const set = (key: string, value: boolean) =>
     page.evaluate(
       async ([name, on]) => {
-        const plugins = window.jupyterapp.serviceManager.settings;
-        const id = '@mlops-lab/labextension:plugin';
-        const { raw } = (await plugins.fetch(id))!;
-        await plugins.save(id, JSON.stringify({ ...JSON.parse(raw || '{}'), [name as string]: on }));
+        const settings = (await window.galata.getPlugin('@jupyterlab/apputils-extension:settings'))!;
+        await settings.set('@mlops-lab/labextension:plugin', name as string, on);
       },
       [key, value] as const
     );
   await set('chips', false);
+  await expect(page.locator('.jp-Notebook .mlops-Chip')).toHaveCount(0);
+  await expect(page.locator('.jp-Notebook .mlops-Rail')).toHaveCount(5);
   await set('rail', false);
-  await page.reload({ waitForIsReady: false } as any);
-  await expect(page.locator('.jp-Notebook .jp-CodeCell')).toHaveCount(5, { timeout: 90_000 });
-  await expect(sidebar(page).getByRole('tree')).toBeVisible({ timeout: 90_000 });
-  await expect(page.locator('.jp-Notebook :is(.mlops-Chip, .mlops-Rail)')).toHaveCount(0);
+  await expect(page.locator('.jp-Notebook .mlops-Rail')).toHaveCount(0);
+  await set('chips', true);
+  await expect(page.locator('.jp-Notebook .mlops-Chip')).toHaveCount(5);
 });
