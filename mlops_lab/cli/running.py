@@ -144,7 +144,6 @@ def _run(plan: Any, options: Any, executed: Path | None, as_json: bool, learn: b
     from mlops_lab.checks import require_sound
     from mlops_lab.display import Progress, print_diagnostics, print_failures
     from mlops_lab.executed import write
-    from mlops_lab.learn import learn as learn_from
     from mlops_lab.targets import target
     from mlops_lab.tracking import ui_command
 
@@ -161,7 +160,11 @@ def _run(plan: Any, options: Any, executed: Path | None, as_json: bool, learn: b
     write(node, result)
     if executed is not None:
         write(node, executed)
-    learnt = learn_from(plan.pipeline.notebook.path, folder) if learn else []
+    learnt = []
+    if learn:
+        from mlops_lab.learn import learn as learn_from
+
+        learnt = learn_from(plan.pipeline.notebook.path, folder)
     if as_json:
         summary = _summary(state, executed or result) | ({"learnt": [vars(lesson) for lesson in learnt]} if learn else {})
         print(json.dumps(summary, indent=2, ensure_ascii=False))  # noqa: T201

@@ -56,6 +56,12 @@ _STATUS_OF_SIGNAL = {
 Report = Callable[..., None]
 _EXIT_SECONDS = 2.5  # that a kernel has to run its exit functions
 _POLL_SECONDS = 0.005
+_SAVE_SECONDS, _SAVE_SHARE = 1.0, 20  # at least between two saves of a notebook that runs: seconds, and times what one takes
+# Run in a kernel that waits for its step: the first cell of all costs more than the others.
+_WARM_UP = (
+    'exec(__import__("pathlib").Path(__import__("os").environ["MLOPS_LAB_RUNTIME"], "boot.py").read_text(), '
+    '{"PHASE": "import"})'
+)
 _IOPUB_SECONDS = 600  # for what a cell has put out to arrive after it is done: a flood on a busy machine takes long
 
 
@@ -88,7 +94,29 @@ class StepEngine(NBClientEngine):  # type: ignore[misc]
             client = _Client(nb_man, report, sockets, provisioner, ready, timeout=None, startup_timeout=start_timeout,
                              iopub_timeout=_IOPUB_SECONDS, kernel_name=kernel_name)  # fmt: skip
             stack.callback(client.end_kernel)
-            client.execute(cleanup_kc=False, **(kernel_arguments or {}))
+            with _saved_now_and_then(nb_man):
+                client.execute(cleanup_kc=False, **(kernel_arguments or {}))
+
+
+@contextlib.contextmanager
+def _saved_now_and_then(nb_man: Any) -> Iterator[None]:
+    """Papermill saves the whole notebook when each cell begins and ends; while this is open, only once in a while."""
+    save = nb_man.save
+    due = 0.0
+
+    def save_if_due(**kwargs: Any) -> None:
+        nonlocal due
+        started = time.monotonic()
+        if started >= due:
+            save(**kwargs)
+            ended = time.monotonic()
+            due = ended + max(_SAVE_SECONDS, _SAVE_SHARE * (ended - started))
+
+    nb_man.save = save_if_due
+    try:
+        yield
+    finally:
+        nb_man.save = save
 
 
 class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
@@ -137,6 +165,8 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
     def papermill_execute_cells(self) -> None:
         # Papermill's own loop marks a cell that died or timed out, and all that follow, as completed.
         if self.ready:
+            assert self.kc is not None
+            self.kc.execute(_WARM_UP, silent=True, store_history=False, allow_stdin=False)
             self.ready()
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type != "code":
@@ -220,7 +250,7 @@ def is_hidden(cell: Any) -> bool:
 def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: str, folder: str, environment: dict[str, str],
             report: Report, start_timeout: int = 120, provisioner: str = "",
             ready: Callable[[], None] | None = None, closing: contextlib.ExitStack | None = None) -> Outcome:  # fmt: skip
-    """Run a step notebook; the executed one is saved to `output` at every cell, also when it fails.
+    """Run a step notebook; the executed one is saved to `output` now and then, and at the end, also when it fails.
 
     `provisioner` names the Jupyter kernel provisioner to start the kernel with, if not the one of its specification. `ready`
     is called when the kernel is, before the first cell; what it raises ends the execution. With `closing` the kernel lives
