@@ -29,7 +29,7 @@ _CONFIGURES = frozenset((
     "register_matplotlib_converters", "init_notebook_mode", "tqdm.pandas", "data_transformers.enable",
     "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
     "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
-    "init_printing", "init_session",
+    "init_printing", "init_session", "colormaps.register", "register_cmap",
 ))  # fmt: skip
 _LONGEST = max(name.count(".") + 1 for name in _CONFIGURES)
 _CONFIGURING_MAGICS = frozenset(

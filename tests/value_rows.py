@@ -175,6 +175,23 @@ FUNCTIONS = [
         portrait=False,
     ),
     row(
+        "functions of the notebook in expressions of polars",
+        "import polars as pl\nk = 2\ndef up(v): return v * k\nx = [pl.col('a').map_elements(up, return_dtype=pl.Int64), pl.DataFrame({'a': [1, 2]})]\n"
+        "x.append(x[1].lazy().select(x[0]))",
+        "up.__globals__.update(k=5), x[1].select(x[0])['a'].to_list(), x[2].collect()['a'].to_list()",
+        names="x up k",
+        needs="polars",
+        portrait=False,
+    ),
+    row(
+        "views of a dictionary that changes",
+        "import types, collections\nd = {'a': 1}; o = collections.OrderedDict(d); x = [d.keys(), d.items(), d.values(), types.MappingProxyType(d), o.keys(), d, o]\n"
+        "class C: a = 1\ny = [C.__dict__, C, int.__dict__]",
+        "setattr(y[1], 'b', 2), y[0]['b'], y[2] == int.__dict__, (x[5].update(b=2), x[6].update(c=3)), list(x[0]), list(x[1]), list(x[2]), dict(x[3]), list(x[4]), type(x[4])",
+        names="x y",
+        portrait=False,
+    ),
+    row(
         "what lru_caches remember, in the order of use",
         "import functools\n@functools.cache\ndef fib(n): calls.append(n); return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
         "def made(k):\n    @functools.lru_cache(maxsize=3, typed=True)\n    def f(a, *b, c=0):\n        if a == 'bad': raise ValueError\n"

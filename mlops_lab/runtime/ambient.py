@@ -358,6 +358,8 @@ STATES: dict[str, State] = {
                           roots=frozenset({"numpy", "pandas"})),
     "@numpy.err": State("numpy", lambda: _numpy().geterr(), lambda o: _numpy().seterr(**o),
                         roots=frozenset({"numpy", "pandas"})),
+    "@numpy.buffer": State("numpy", lambda: _numpy().getbufsize(), lambda size: _numpy().setbufsize(size),
+                           roots=frozenset({"numpy", "pandas"})),
     "@pyplot": State("matplotlib.pyplot", _open_figures, _expect_figures, lazy=True),
     "@logging": State("logging", logs.get, lambda wanted: logs.put(wanted, InputRefused)),
     "@sklearn": State("sklearn", lambda: sys.modules["sklearn"].get_config(), lambda c: sys.modules["sklearn"].set_config(**c),

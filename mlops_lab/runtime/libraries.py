@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import gc
 import importlib
 import itertools
 import os
@@ -18,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import caches, formulas, history
+from . import caches, formulas, history, lazyframes
 from .memory import OWNED, Refused, name_of, span
 
 
@@ -71,6 +72,28 @@ def _register(value: Any, state: tuple[list[tuple[type, Any]], dict[str, Any]]) 
         value.register(kind, implementation)
     value.__dict__.update(state[1])
     return value
+
+
+# -- views of dictionaries -----------------------------------------------------------------------------------------
+
+
+def _dictionary_view(value: Any, _: Any) -> Any:
+    """A view (`d.keys()`, a mapping proxy) of the very dictionary, which may change; cloudpickle would copy it."""
+    shown = gc.get_referents(value)
+    if len(shown) != 1 or not isinstance(shown[0], dict):
+        return NotImplemented
+    if "__doc__" in shown[0]:  # what a class has is such a proxy, too
+        owners = (getattr(held, "__objclass__", None) for held in shown[0].values())
+        owner = next((kind for kind in owners if isinstance(kind, type) and vars(kind) == value), None)
+        if owner is not None:
+            return vars, (owner,)
+        if "__module__" in shown[0]:
+            raise Refused("it shows what a class has, and nothing tells which")
+    return _make_dictionary_view, (shown[0], type(value).__name__.rpartition("_")[2])
+
+
+def _make_dictionary_view(shown: dict[Any, Any], kind: str) -> Any:
+    return types.MappingProxyType(shown) if kind == "mappingproxy" else getattr(shown, kind)()
 
 
 # -- weak references, files in memory ------------------------------------------------------------------------------
@@ -322,6 +345,8 @@ _FRAMES_OWN = {"_mgr", "_attrs", "_flags", "_name", "_item_cache", "_typ"}
 REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("functools", "_lru_cache_wrapper"): caches.reduce,
     ("functools", "cached_property"): _cached_property,
+    **{("builtins", f"{kind}_{part}"): _dictionary_view for kind in ("dict", "odict") for part in ("keys", "values", "items")},
+    ("builtins", "mappingproxy"): _dictionary_view,
     ("weakref", "WeakSet"): _weak,
     ("_weakrefset", "WeakSet"): _weak,
     ("numpy", "memmap"): _memmap,
@@ -333,6 +358,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("torch.storage", "TypedStorage"): _typed_storage,
     ("torch.storage", "UntypedStorage"): _storage,
     ("matplotlib.cbook", "CallbackRegistry"): _callbacks,
+    **dict.fromkeys(lazyframes.KINDS, lazyframes.reduce),
     ("xgboost.core", "DMatrix"): _xgboost_data,
     ("pyarrow.lib", "Buffer"): _arrow_buffer,
     ("pyarrow.lib", "ResizableBuffer"): _arrow_buffer,
