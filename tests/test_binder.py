@@ -140,7 +140,7 @@ def container(tmp_path_factory):
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True)
     made = Container(home, f"http://127.0.0.1:{port}{PREFIX}", process)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while True:
             try:
                 made.get("/api/status")
@@ -174,9 +174,9 @@ def test_the_address_of_the_container_opens_the_workshop_with_the_sidebar(contai
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: make .make/chromium")
 def test_a_browser_shows_the_exercise_beside_the_sidebar(container, tmp_path):
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--disable-component-update", f"--user-data-dir={tmp_path}", "--window-size=1500,1000", "--timeout=60000",
+               "--disable-component-update", f"--user-data-dir={tmp_path}", "--window-size=1500,1000", "--timeout=120000",
                "--virtual-time-budget=60000", "--dump-dom", f"{container.url}/?token={TOKEN}"]  # fmt: skip
-    page = subprocess.run(command, capture_output=True, text=True, timeout=150).stdout
+    page = subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
     assert 'id="mlops-lab-sidebar"' in page
     assert "exercise.ipynb" in page and "From notebook to pipeline" in page
 
@@ -191,7 +191,7 @@ def test_mlflow_opens_before_anything_was_run(container):
 def test_a_workshop_runs_and_mlflow_shows_it_in_the_memory_of_a_container(container):
     folder = "workshops/03-anomaly-detection"  # the one that imports most
     run = container.json("/mlops-lab/api/runs", {"path": f"{folder}/solution.ipynb"})["id"]
-    most, deadline = 0, time.monotonic() + 180
+    most, deadline = 0, time.monotonic() + 400
     while (status := container.json(f"/mlops-lab/api/runs/{run}")["status"]) == "running" or status == "starting":
         most = max(most, container.memory())
         assert time.monotonic() < deadline

@@ -62,7 +62,7 @@ def workshop(tmp_path):
 
 def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_each_workshop_is_listed_with_an_exercise_a_solution_a_page_and_checks():
@@ -101,7 +101,7 @@ def test_the_solved_notebook_runs_from_top_to_bottom_and_checks_itself(name, wor
     folder = workshop(name)
     notebook = nbformat.read(folder / "solution.ipynb", as_version=4)
     environment = {**os.environ, "JPY_SESSION_NAME": str(folder / "solution.ipynb")}  # as Jupyter's servers tell it
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, timeout=120).execute(env=environment)
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, timeout=300).execute(env=environment)
     (said,) = (output.text for output in notebook.cells[-1].outputs if output.get("name") == "stdout")
     assert re.search(r"\d of \d are right in solution.ipynb", said)
     assert not [output for output in notebook.cells[-1].outputs if output.output_type == "error"]

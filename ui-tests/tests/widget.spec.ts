@@ -43,7 +43,7 @@ async function ended(page: Page, status = 'done'): Promise<void> {
 }
 
 test.describe.configure({ mode: 'serial' });
-test.setTimeout(240_000);
+test.setTimeout(420_000);
 
 test('a run is shown live, survives a reload of the page, and its link opens MLflow', async ({ page, tmpPath, baseURL }) => {
   const list = { id: 'list', source: '%mlops runs', tags: [] };
