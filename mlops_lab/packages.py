@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 
 def imported_roots(trees: Iterable[ast.AST]) -> frozenset[str]:
@@ -44,10 +49,23 @@ def versions(roots: frozenset[str], python: str = sys.executable) -> dict[str, s
         except metadata.PackageNotFoundError:
             unknown.add(root)
     if unknown:
-        owners = metadata.packages_distributions()
-        for root in unknown:
-            for name in owners.get(root, ())[:1]:
-                found[name] = metadata.version(name)
+        for distribution in owners(unknown).values():
+            found[distribution.metadata["Name"]] = distribution.version
+    return found
+
+
+def owners(roots: Collection[str]) -> dict[str, Distribution]:
+    """The installed distribution that each module comes from; `importlib.metadata` would parse every path of every one."""
+    from importlib import metadata
+
+    wanted = "|".join(map(re.escape, roots))
+    line = re.compile(rf"^({wanted})(?:/[^,\n]*\.py|(?:\.[\w.-]+)?\.(?:py|so|pyd)),", re.MULTILINE)
+    found: dict[str, Distribution] = {}
+    for distribution in metadata.distributions():
+        declared = (distribution.read_text("top_level.txt") or "").split()
+        here = set(declared) & set(roots) if declared else set(line.findall(distribution.read_text("RECORD") or ""))
+        for root in here:
+            found.setdefault(root, distribution)
     return found
 
 

