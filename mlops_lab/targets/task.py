@@ -109,10 +109,11 @@ def file_conflict(task: Task, attempt: Attempt, result: Result, tasks: Sequence[
             shared = clash(early, late) if second.started < first.ended else ""
             if shared:
                 below = task if above is other else other
+                what = "folder" if shared.endswith("/") else "file"
+                changed = f"changed what is in the folder {shared}" if what == "folder" else f"wrote the file {shared}"
                 message = (
-                    f"ML202: step {below.name!r} wrote the file {shared} while step {above.name!r}, which stands above it "
-                    f"and uses that file too, was not done. Restore the file, tag {below.name!r} with after:{above.name}, and "
-                    f"run again."
+                    f"ML202: step {below.name!r} {changed} while step {above.name!r}, which stands above it and uses that "
+                    f"{what} too, was not done. Restore the {what}, tag {below.name!r} with after:{above.name}, and run again."
                 )
                 return before, ev.Failure(kind="refused", code="ML202", message=message)
     return None

@@ -25,6 +25,12 @@ from mlops_lab.targets.kernels import kernel_python
 _RUNTIME = Path(__file__).parent.parent / "runtime"
 # Objects of many sizes, of which every third is held where no variable of the notebook sees it: what comes fills the gaps.
 _MOVE = 'setattr(__import__("gc"), "_room", [bytes(n * 37 % 512) for n in range(99999)][::3])'
+# ZeroMQ drops what a slow reader hasn't taken beyond some thousand messages; they wait in the kernel's memory instead.
+_KEEP_OUTPUTS = (  # not in brackets, in which it would be taken for a literal
+    "get_ipython().kernel.iopub_thread.schedule(lambda: "
+    "get_ipython().kernel.iopub_thread.socket.setsockopt(__import__('zmq').SNDHWM, 0))"
+)
+_IOPUB_SECONDS = 600  # for what a cell has put out to arrive after it is done
 _SECONDS = 600.0  # for all comparisons of two ends
 
 
@@ -69,8 +75,9 @@ class StraightRun:
         self.place.mkdir()
         node.cells.append(new_code_cell(_keep(self.folder, self.place)))
         resources = {"metadata": {"path": str(self.folder)}}
-        moves = [f"--IPKernelApp.exec_lines={_MOVE}"] if self.moved else []
-        self._client = _client(node, kernel_name=self.kernel, resources=resources, extra_arguments=moves)
+        lines = [_KEEP_OUTPUTS, *([_MOVE] if self.moved else [])]
+        before = [f"--IPKernelApp.exec_lines={line}" for line in lines]
+        self._client = _client(node, kernel_name=self.kernel, resources=resources, extra_arguments=before)
         environment = {**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
         error, failed = "", False
         try:
@@ -112,7 +119,7 @@ def _client(node: Any, **options: Any) -> Any:
     class Client(OwnSockets, NotebookClient):  # type: ignore[misc]
         pass
 
-    return Client(node, timeout=None, **options)
+    return Client(node, timeout=None, iopub_timeout=_IOPUB_SECONDS, **options)
 
 
 def run_straight(node: Any, kernel: str, folder: Path) -> End:
