@@ -17,12 +17,12 @@ import {
   ReactFlowProvider,
   useReactFlow
 } from '@xyflow/react';
-import { useEffect, useMemo, useRef, useState } from 'react';
+import { memo, useEffect, useMemo, useRef, useState } from 'react';
 
 import { stepColour } from './colours';
 import { useServices } from './context';
 import { duration, mark, statusText } from './icons';
-import { edgeLabel, IPoint, NODE_HEIGHT, NODE_WIDTH, place, smoothPath } from './layout';
+import { edgeLabel, ILayout, IPoint, NODE_HEIGHT, NODE_WIDTH, place, smoothPath } from './layout';
 import type { IEdge } from './types';
 
 export interface IGraphStep {
@@ -111,6 +111,7 @@ function Flow(props: IGraphProps): JSX.Element {
   const { trans } = useServices();
   const { fitView } = useReactFlow();
   const box = useRef<HTMLDivElement>(null);
+  const drawn = useRef(new Map<string, { step: IGraphStep; places: ILayout; node: StepNode }>());
   // Where the steps stand depends on names and edges only: typing in a cell, or a status, moves nothing.
   const shape = JSON.stringify([props.steps.map(step => step.name), props.edges.map(edge => [edge.source, edge.target])]);
   const places = useMemo(
@@ -123,18 +124,30 @@ function Flow(props: IGraphProps): JSX.Element {
   );
   const nodes = useMemo<StepNode[]>(
     () =>
-      props.steps.map((step, position) => ({
-        id: step.name,
-        type: 'step',
-        position: places.steps[position] ?? { x: 0, y: 0 },
-        width: NODE_WIDTH,
-        height: NODE_HEIGHT,
-        data: { ...step, position, current: step.name === props.selected },
-        ariaLabel: trans.__('Step %1', step.name),
-        draggable: false
-      })),
+      props.steps.map((step, position) => {
+        const current = step.name === props.selected;
+        const before = drawn.current.get(step.name);
+        if (before?.step === step && before.places === places && before.node.data.current === current) {
+          return before.node; // React Flow draws only those that are new objects
+        }
+        const node = nodeOf(step, position, current);
+        drawn.current.set(step.name, { step, places, node });
+        return node;
+      }),
     [props.steps, places, props.selected]
   );
+  function nodeOf(step: IGraphStep, position: number, current: boolean): StepNode {
+    return {
+      id: step.name,
+      type: 'step',
+      position: places.steps[position] ?? { x: 0, y: 0 },
+      width: NODE_WIDTH,
+      height: NODE_HEIGHT,
+      data: { ...step, position, current },
+      ariaLabel: trans.__('Step %1', step.name),
+      draggable: false
+    };
+  }
   const edges = useMemo<StepEdge[]>(
     () =>
       props.edges
@@ -196,10 +209,10 @@ function Flow(props: IGraphProps): JSX.Element {
   );
 }
 
-export function StepGraph(props: IGraphProps): JSX.Element {
+export const StepGraph = memo(function StepGraph(props: IGraphProps): JSX.Element {
   return (
     <ReactFlowProvider>
       <Flow {...props} />
     </ReactFlowProvider>
   );
-}
+});

@@ -2,7 +2,7 @@
  * The steps as a tree, for the keyboard and for screen readers: arrows move, right and left open and close, Enter goes to the
  * cells. Below each step stand the steps that it follows, with the variables that come from them.
  */
-import { KeyboardEvent, useRef, useState } from 'react';
+import { KeyboardEvent, memo, useRef, useState } from 'react';
 
 import { stepColour } from './colours';
 import { useServices } from './context';
@@ -19,7 +19,7 @@ export interface ITreeProps {
   onSelect: (step: string) => void;
 }
 
-export function StepTree(props: ITreeProps): JSX.Element {
+export const StepTree = memo(function StepTree(props: ITreeProps): JSX.Element {
   const { trans } = useServices();
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   const [focused, setFocused] = useState('');
@@ -127,4 +127,4 @@ export function StepTree(props: ITreeProps): JSX.Element {
       })}
     </ul>
   );
-}
+});

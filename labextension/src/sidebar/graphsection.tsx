@@ -1,7 +1,7 @@
 /** The live graph of the notebook's steps, and the same as a tree. */
-import { lazy, Suspense } from 'react';
+import { lazy, Suspense, useCallback } from 'react';
 
-import { useServices } from '../context';
+import { useServices, useStable } from '../context';
 import { stepStatus } from '../fold';
 import { CMD } from '../ids';
 import type { NotebookModel } from '../model';
@@ -14,12 +14,9 @@ const StepGraph = lazy(() => import('../graph').then(module => ({ default: modul
 export function GraphSection({ model }: { model: NotebookModel }): JSX.Element | null {
   const { commands, trans } = useServices();
   const analysis = model.shown;
-  if (!analysis) {
-    return null;
-  }
-  const issues = (cells: string[]) => analysis.diagnostics.filter(each => each.cell && cells.includes(each.cell)).length;
+  const issues = (cells: string[]) => analysis!.diagnostics.filter(each => each.cell && cells.includes(each.cell)).length;
   const picture = model.suggestion ? undefined : model.run?.picture;
-  const steps = analysis.steps.map(step => ({
+  const steps = (analysis?.steps ?? []).map(step => ({
     name: step.name,
     gate: step.gate,
     cells: step.cells.length,
@@ -27,8 +24,12 @@ export function GraphSection({ model }: { model: NotebookModel }): JSX.Element |
     status: picture && stepStatus(picture, step.name),
     seconds: picture?.steps[step.name]?.seconds
   }));
-  const select = (step: string) => void commands.execute(CMD.goToStep, { step });
-  const shared = { steps, edges: analysis.edges, selected: model.activeStep, onSelect: select };
+  const select = useCallback((step: string) => void commands.execute(CMD.goToStep, { step }), [commands]);
+  const [stable, edges] = [useStable(steps), useStable(analysis?.edges ?? [])];
+  if (!analysis) {
+    return null;
+  }
+  const shared = { steps: stable, edges, selected: model.activeStep, onSelect: select };
   return (
     <Section
       name="graph"
