@@ -27,7 +27,8 @@ _ATOMS = (
 )  # fmt: skip
 _QUICK = {str, bytes, int, bool, type(None)}  # of these, lists are compared at once
 _FOUND_BY_NAME = (types.ModuleType, types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
-_OF_CLASS = {"__dict__", "__weakref__", "__module__", "_abc_impl", "__annotate__", "__annotate_func__", "__firstlineno__"}
+_OF_CLASS = {"__dict__", "__weakref__", "__module__", "_abc_impl", "__annotate__", "__annotate_func__", "__firstlineno__",
+             "__slotnames__"}  # fmt: skip
 _CODE = (
     "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags", "co_argcount", "co_posonlyargcount",
     "co_kwonlyargcount",

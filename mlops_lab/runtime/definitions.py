@@ -98,7 +98,8 @@ class State:
             # cloudpickle sorts the attributes by name; their order can be seen.
             ordered = {k: attributes[k] for k in (*definition.__dict__, *attributes) if k in attributes}
             # Given when the class is made: slots would be plain attributes later, members (and their aliases) can't be set.
-            for name in ("__slots__", *getattr(definition, "__members__", ())):
+            # `__slotnames__` is what `copy` and `pickle` remember in a class once they have met an instance.
+            for name in ("__slots__", "__slotnames__", *getattr(definition, "__members__", ())):
                 ordered.pop(name, None)
             # What the shell is made from stands here, too, so that it is found and passed on.
             return _fill_class, (self.key, (ordered, slots), skeleton(definition)[1])
