@@ -154,7 +154,7 @@ test('the graph follows the typing in a notebook of 100 cells, and 1,000 cells s
   costs.sort((a, b) => a - b);
   const told = (all: number[]) => `median ${Math.round(all[10])}, worst ${Math.round(all[19])} ms`;
   console.log(`from a keystroke to the sidebar, 100 cells: ${told(times)}; of the page's processor time ${told(costs)}`);
-  expect(costs[10]).toBeLessThan(250);
+  expect(costs[10]).toBeLessThan(400);
   const busy = loadavg()[0] > 2 * cpus().length;
   expect(times[10]).toBeLessThan(busy ? 5000 : 300);
 
