@@ -272,8 +272,8 @@ def test_a_notebook_with_errors_is_not_run_and_the_diagnostics_are_told(tmp_path
 
 def test_a_cell_that_runs_does_not_wait_until_the_run_has_begun(ran, session):
     # The process of the run takes seconds; the cell's own work, once everything is imported, is little.
-    assert session.run("again = %mlops run --no-tracking -p many=3")[0] == "ok"
-    assert session.value("(again.has_begun, repr(again))") == "(False, '<Run: starting>')"
+    assert session.run("again = %mlops run --no-tracking -p many=3\nseen = (again.has_begun, repr(again))")[0] == "ok"
+    assert session.value("seen") == "(False, '<Run: starting>')"
     assert session.value("again.wait().status") == "'done'"  # waits for its begin, too
     assert session.value("again.has_begun") == "True"
 
