@@ -64,7 +64,8 @@ def collect(home: Home, keep: int, dry_run: bool = False) -> Cleared:
         for run in runs.values():
             for source in run.sources & runs.keys():
                 runs[source].used = max(runs[source].used, run.used)
-        sizes = {path.name: path.stat().st_size for path in _files(home.bundles)}
+        stored = {path.name: path for path in _files(home.bundles)}  # and what a killed process left half written
+        sizes = {name: path.stat().st_size for name, path in stored.items()}
         # The tracking store is not counted: nothing of it is deleted here.
         total = (
             sum(run.size for run in runs.values()) + sum(sizes.values()) + sum(p.stat().st_size for p in _files(home.results))
@@ -81,7 +82,7 @@ def collect(home: Home, keep: int, dry_run: bool = False) -> Cleared:
             for name in gone:
                 shutil.rmtree(runs[name].folder.path)
             for name in bundles:
-                (home.bundles / name[:2] / name).unlink(missing_ok=True)
+                stored[name].unlink(missing_ok=True)
             _forget_results(home, {run.folder.id for run in left})
     return cleared
 

@@ -72,6 +72,16 @@ def test_values_of_runs_that_were_deleted_by_hand_go(path: Path) -> None:
     assert cleared.before - cleared.after > 2_900_000
 
 
+def test_what_a_killed_process_left_half_written_goes(path: Path) -> None:
+    run = mlops_lab.load(path).run(tracking=False)
+    home = Home.of(path.parent)
+    kept = bundles(home)
+    half = next(p for p in home.bundles.iterdir() if p.is_dir()) / ".new-a1b2c3d4"
+    half.write_bytes(b"half an artifact")
+    assert gc.collect(home, 10**9).bundles == 1
+    assert bundles(home) == kept and run.steps["make"].outputs["big"] == b"\x01" * 3_000_000
+
+
 def test_nothing_is_deleted_while_a_run_is_in_progress(path: Path) -> None:
     home = Home.of(path.parent)
     home.prepare()

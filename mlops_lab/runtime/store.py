@@ -163,7 +163,9 @@ class Store:
         if path.exists():
             return name, layout.end
         path.parent.mkdir(parents=True, exist_ok=True)
-        if draft is not None and draft.is_of(contents):
+        with contextlib.suppress(OSError):  # no room, or no nameless files here
+            if draft is None or not draft.is_of(contents):
+                draft = _Draft(_nameless(path.parent), contents)
             draft.finish(rest, text)
             if _give_name(draft.file, path):
                 return name, layout.end
