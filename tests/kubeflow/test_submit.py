@@ -466,6 +466,8 @@ def test_an_unchanged_notebook_goes_on_in_the_same_run_there(cluster, notebook, 
     time.sleep(1.1)
 
     def again():
+        while cluster.run["state"] != "RUNNING":  # until it is asked to go on
+            time.sleep(0.02)
         details = cluster.run["run_details"]["task_details"]
         details[:] = [d for d in details if d["display_name"] != "total"]
         succeeds(cluster, tmp_path, "total", 3)()
