@@ -33,7 +33,7 @@ def main() -> None:
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(json.dumps({"default": "lab", "connections": {"lab": {"endpoint": running.url, "auth": "none"}}}))
     threading.Thread(target=succeed, args=(cluster, steps), daemon=True).start()
-    print("ready", flush=True)
+    print("ready", flush=True)  # noqa: T201 - read by the test
     sys.stdin.read()
     config.unlink()
     running.close()
