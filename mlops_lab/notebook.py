@@ -29,8 +29,8 @@ class KubeflowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What only Kubeflow is asked for, of a step or (under the pipeline's settings) of all; kept under the key `kubeflow`.
 
     `gpu_type` is the resource that a GPU is asked for as; `secrets` and `config_maps` give environment variables as
-    `NAME/KEY`, `volumes` mount path to volume claim; `files` are more paths beside the notebook that travel along. With `install`
-    false, the image has all packages: nothing is installed when a step starts.
+    `NAME/KEY`, `volumes` mount path to volume claim; `files` are more paths beside the notebook that travel along. With
+    `install` false, the image has all packages: nothing is installed when a step starts.
     """
 
     gpu_type: str | None = None
