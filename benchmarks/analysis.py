@@ -3,16 +3,24 @@
     python benchmarks/analysis.py [--rounds N] [--sizes N ...] [--shapes] [--kale PYTHON]
 
 The notebooks are written here, of cells as data scientists write them, five to a step, for 10, 100 and 1000 code cells. They
-carry Kale's tags, which both tools read. `--kale` names a Python that has kubeflow-kale: its way from the same notebooks to
-its graph (`NotebookProcessor.to_pipeline`: tags, dependency detection; no compiling, no cluster) is then timed in the same
-run, in turn with ours. Each figure is processor time (both have one thread), the median of the
-rounds after one that is not counted. `--shapes` adds notebooks that
-bring out what is not linear: chained functions, one name that every cell touches, steps that all read each other.
+carry Kale's tags, which both tools read. Two figures each, in a process that has analysed others before:
+
+- `edit`: one cell has changed since the last time, as in an editor; another one each round, with a text that no cache has
+  seen. Rounds take turns at what is typed: a statement below, a number in the cell, a line in the functions' cell;
+- `first`: a notebook of which no text was seen before: the names in its cells are new in each round.
+
+`--kale` names a Python that has kubeflow-kale: its way from the very same notebooks to its graph
+(`NotebookProcessor.to_pipeline`: tags, dependency detection; no compiling, no cluster) is then timed in the same run, in
+turn with ours. Each figure is processor time (both have one thread), the median of the rounds after one that is not counted.
+`--shapes` adds notebooks that bring out what is not linear: chained functions, one name that every cell touches, steps that
+all read each other. `--route` times what the server does for its route `analyse` instead, from the posted bytes to those it
+answers with.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import subprocess
@@ -22,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -82,14 +91,33 @@ df{i}.assign(predicted=0).query("price > 0").to_parquet(FOLDER / "clean{i}.parqu
 ]
 
 
-def notebook(count: int) -> Any:
-    """A notebook of `count` code cells with Kale's tags: imports, functions, then steps in a chain."""
-    cells = [_cell(IMPORTS, "imports"), _cell(FUNCTIONS, "functions"), _cell("df0 = pd.DataFrame()", "step:start")]
+def notebook(count: int, new: int = 0) -> Any:
+    """A notebook of `count` code cells with Kale's tags: imports, functions, then steps in a chain; `new` is in its names."""
+    head = f"# {new}\n" if new else ""
+    cells = [_cell(head + IMPORTS, "imports"), _cell(head + FUNCTIONS, "functions")]
+    first = new * 10_000
+    cells.append(_cell(f"df{first} = pd.DataFrame()", "step:start"))
     while len(cells) < count:
         step, part = divmod(len(cells) - 3, len(STEP))
         tags = [f"step:s{step + 1}", f"prev:s{step}" if step else "prev:start"] if part == 0 else []
-        cells.append(_cell(STEP[part].format(i=step + 1, j=step), *tags))
+        cells.append(_cell(STEP[part].format(i=first + step + 1, j=first + step), *tags))
     return _node(cells)
+
+
+def edited(node: Any, turn: int) -> Any:
+    """The notebook with another text in one cell, which it did not have in other turns."""
+    node = copy.deepcopy(node)
+    place = 1 if turn % 3 == 2 else 3 + turn * 7 % (len(node.cells) - 3)
+    cell = node.cells[place]
+    if turn % 3 == 0:
+        cell.source += f"\nnote{turn} = {turn}\nprint(note{turn})"
+    elif turn % 3 == 1:
+        for number in ("0.2", "0.95", "4)", '"price"'):
+            cell.source = cell.source.replace(number, f"{number[:-1]}{turn}{number[-1]}")
+        cell.source += f"  # {turn}"
+    else:
+        cell.source = cell.source.replace("scores.items()", f"list(scores.items())[:{turn}]")
+    return node
 
 
 def chained_functions(count: int) -> Any:
@@ -184,32 +212,63 @@ def _seconds(node: Any) -> float:
 def main() -> None:
     """Time the notebooks and print medians, and Kale's beside them if it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000], help="code cells of the notebooks")
     parser.add_argument("--shapes", action="store_true", help="also notebooks of odd shapes")
     parser.add_argument("--kale", metavar="PYTHON", help="a Python that has kubeflow-kale")
+    parser.add_argument("--route", action="store_true", help="time the server's route analyse")
     options = parser.parse_args()
-    rows: list[tuple[str, Any, bool]] = [(f"{count} cells", notebook(count), True) for count in options.sizes]
-    rows += [(f"{count} {name}", make(count), False) for name, make, count in (SHAPES if options.shapes else [])]
+    if options.route:
+        for count in options.sizes:
+            print(f"{count:>5} cells, route analyse after an edit: {_route(notebook(count), options.rounds) * 1000:.1f} ms")
+        return
     with tempfile.TemporaryDirectory() as place:
         kale = Kale(options.kale, Path(place)) if options.kale else None
-        for name, node, comparable in rows:
-            path = Path(place) / f"{name.replace(' ', '-')}.ipynb"
-            nbformat.write(node, path)
-            plan = analyse(node)
-            ours, theirs = [], []
-            for turn in range(options.rounds + 1):
-                times = (_seconds(node), kale.time(path) if kale and comparable else 0.0)
-                if turn:
-                    ours.append(times[0])
-                    theirs.append(times[1])
-            line = f"{name:<24} {len(plan.steps):>4} steps {len(plan.edges):>5} edges {statistics.median(ours) * 1000:9.1f} ms"
-            if kale and comparable:
-                ratio = statistics.median(theirs) / statistics.median(ours)
-                line += f"   Kale {statistics.median(theirs) * 1000:10.1f} ms   {ratio:6.1f} times ours"
-            print(line, flush=True)
+        for count in options.sizes:
+            node = notebook(count)
+            analyse(node)
+            _compare(f"{count} cells, edit", [edited(node, turn) for turn in range(options.rounds + 1)], Path(place), kale)
+            new = [notebook(count, turn + 1) for turn in range(options.rounds + 1)]
+            _compare(f"{count} cells, first", new, Path(place), kale)
+        for name, make, count in SHAPES if options.shapes else []:
+            node = make(count)
+            _compare(f"{count} {name}, first", [node], Path(place), None)
+            _compare(f"{count} {name}, again", [node] * options.rounds, Path(place), None)
         if kale:
             kale.close()
+
+
+def _compare(name: str, nodes: list[Any], place: Path, kale: Kale | None) -> None:
+    """Time the analysis of these notebooks, and print the median without the first, with Kale's beside it."""
+    ours, theirs = [], []
+    for node in nodes:
+        path = place / "analysed.ipynb"
+        nbformat.write(node, path)
+        ours.append(_seconds(node))
+        theirs.append(kale.time(path) if kale else 0.0)
+    plan = analyse(nodes[-1])
+    mine, other = statistics.median(ours[1:] or ours), statistics.median(theirs[1:] or theirs)
+    line = f"{name:<30} {len(plan.steps):>4} steps {len(plan.edges):>5} edges {mine * 1000:9.1f} ms"
+    print(line + (f"   Kale {other * 1000:10.1f} ms   {other / mine:6.1f} times ours" if kale else ""), flush=True)
+
+
+def _route(node: Any, rounds: int) -> float:
+    """What the server computes for `POST /analyse` after an edit: decode, analyse, encode; without HTTP and threads."""
+    from mlops_lab.server.analysis import analyse as model_of
+    from mlops_lab.server.analysis import notebook_of
+    from mlops_lab.server.requests import Posted
+
+    took = []
+    for turn in range(rounds + 1):
+        cells = [
+            {"id": f"cell{i}", "cell_type": "code", "source": cell.source, "tags": cell.metadata.tags}
+            for i, cell in enumerate(edited(node, turn).cells)
+        ]
+        body = msgspec.json.encode({"path": "nb.ipynb", "cells": cells, "metadata": dict(node.metadata)})
+        started = time.process_time()
+        msgspec.json.encode(model_of(notebook_of(msgspec.json.decode(body, type=Posted), Path("/tmp/nb.ipynb"))))
+        took.append(time.process_time() - started)
+    return statistics.median(took[1:])
 
 
 if __name__ == "__main__":

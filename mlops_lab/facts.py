@@ -12,13 +12,24 @@ from dataclasses import dataclass
 
 from mlops_lab import files, mutation
 from mlops_lab.magic_effects import of_magic
-from mlops_lab.scopes import FunctionNode, bound_by, every_node, free_names, mangled, module_names, once
+from mlops_lab.scopes import (
+    BINDING,
+    FunctionNode,
+    bound_by,
+    every_node,
+    free_names,
+    mangled,
+    module_names,
+    once,
+    statement_names,
+)
 from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import IDENTIFIER, code_in, named_in_texts
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 _NESTED = frozenset({*FunctionNode, ast.ClassDef})
 _DEFINED = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef})
+_LOOKED_AT = BINDING | {ast.Call, ast.Assign}
 _READS_PICKLES = frozenset({"load", "loads", "read_pickle", "Unpickler"})
 
 
@@ -70,6 +81,12 @@ def facts_of(tree: ast.AST) -> Facts:
         kind = node.__class__
         if kind is ast.ExceptHandler:
             handled |= {node.name} if node.name else set()  # type: ignore[attr-defined]
+            continue
+        if kind is ast.Name:
+            if node.ctx.__class__ is not ast.Load:  # type: ignore[attr-defined]
+                otherwise.add(node.id)  # type: ignore[attr-defined]
+            continue
+        if kind not in _LOOKED_AT:
             continue
         otherwise.update(bound_by(node))
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -153,7 +170,7 @@ def _anew(body: list[ast.stmt]) -> frozenset[str]:
     seen: set[str] = set()
     for statement in body:
         found |= mutation.bound_anew(statement) - seen
-        seen.update(*module_names([statement]))
+        seen.update(*statement_names(statement))
     return frozenset(found)
 
 

@@ -8,6 +8,7 @@ known is `UNKNOWN`. This makes edges early; what a step really opened is recorde
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -261,7 +262,6 @@ class Paths:
             yield from ((user, other) for user, other in self._vague if overlap(path, other))
 
 
-def _folders(path: str) -> Iterator[str]:
-    for match in re.finditer("/", path):
-        if match.start():
-            yield path[: match.start()]
+@functools.lru_cache(maxsize=4096)
+def _folders(path: str) -> tuple[str, ...]:
+    return tuple(path[: match.start()] for match in re.finditer("/", path) if match.start())

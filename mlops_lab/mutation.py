@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from mlops_lab.scopes import Comprehension, FunctionNode, every_node, once, parameters_of, scope_nodes
+from mlops_lab.scopes import Comprehension, FunctionNode, every_node, is_flat, once, parameters_of, scope_nodes
 
 # Methods that change their receiver even where their result is used.
 MUTATORS = frozenset(
@@ -58,8 +58,9 @@ def touched(nodes: Iterable[ast.AST], modules: frozenset[str], stateful: frozens
     listed = list(nodes)
     dropped = {id(n.value.value if isinstance(n.value, ast.Await) else n.value) for n in listed if isinstance(n, ast.Expr)}
     for node in listed:
-        if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-            found |= roots(node)
+        if isinstance(node, (ast.Attribute, ast.Subscript)):
+            if node.ctx.__class__ is not ast.Load:
+                found |= roots(node)
         elif isinstance(node, ast.AugAssign):
             found |= roots(node.target)
         elif isinstance(node, ast.Call):
@@ -72,7 +73,7 @@ def _changed_by_call(call: ast.Call, dropped: bool, modules: frozenset[str], sta
     found: set[str] = set()
     name, receiver = _called(call)
     arguments = [*call.args, *(k.value for k in call.keywords)]
-    for argument in arguments:
+    for argument in arguments if stateful else ():
         found |= roots(argument) & stateful
     of_module = receiver is not None and bool(roots(receiver) & modules)
     if receiver is not None and not of_module:
@@ -164,12 +165,21 @@ def _paired(target: ast.AST, iterable: ast.AST) -> list[tuple[ast.AST, ast.AST]]
 @once
 def comprehension_names(statement: ast.AST) -> frozenset[str]:
     """The variables of the comprehensions in a statement."""
+    if is_flat(statement):
+        return frozenset()
     targets = [n.target for n in statement_nodes(statement) if isinstance(n, ast.comprehension)]
     return frozenset(n.id for target in targets for n in every_node(target) if isinstance(n, ast.Name))
 
 
+_JOINING = frozenset(
+    {ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem, ast.Call}
+)
+
+
 def _shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
     for node in nodes:
+        if node.__class__ not in _JOINING:
+            continue
         pairs: list[tuple[ast.AST, ast.AST]] = []
         if isinstance(node, ast.Assign):
             pairs = [(target, node.value) for target in node.targets]
@@ -250,6 +260,8 @@ def own_nodes(tree: ast.AST) -> list[ast.AST]:
 @once
 def statement_nodes(statement: ast.AST) -> list[ast.AST]:
     """The same for one statement."""
+    if is_flat(statement):
+        return scope_nodes(statement)
     found: list[ast.AST] = []
     for node in scope_nodes(statement):
         found.append(node)

@@ -19,7 +19,7 @@ from mlops_lab import step_magic
 from mlops_lab.errors import NotebookError, did_you_mean
 from mlops_lab.imports import defer_grammar
 from mlops_lab.roles import Role, TagRule, parse_tag
-from mlops_lab.syntax import SyntaxIssue, is_ours, parse
+from mlops_lab.syntax import SyntaxIssue, is_ours, parse, trim
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -101,11 +101,11 @@ class Cell:
         return tuple(found for tag in self.tags if (found := parse_tag(tag)))
 
     def has(self, role: Role) -> bool:
-        return any(rule.role is role for rule, _ in self.roles)
+        return bool(self.roles) and any(rule.role is role for rule, _ in self.roles)
 
     def names(self, role: Role) -> tuple[str, ...]:
         """The names carried by this cell's tags of one role, such as the steps of its `after:` tags."""
-        return tuple(name for rule, name in self.roles if rule.role is role)
+        return tuple(name for rule, name in self.roles if rule.role is role) if self.roles else ()
 
     @cached_property
     def in_pipeline(self) -> bool:
@@ -190,9 +190,9 @@ def from_node(node: NotebookNode, path: str | Path) -> Notebook:
     for index, raw in enumerate(node.cells):
         if not isinstance(raw.get("source"), str) or "cell_type" not in raw:
             raise NotebookError(f"{path} is not a valid notebook: its cell {index + 1} has no source or no type.")
-        if raw.cell_type != "code" or not raw.source.strip():
+        if raw["cell_type"] != "code" or not raw["source"].strip():
             continue  # an empty cell runs nothing and takes no execution count
-        source, line = step_magic.in_place(raw.source)
+        source, line = step_magic.in_place(raw["source"])
         tree, issue = (ast.Module([], []), None) if is_ours(source) else parse(source)
         tags = tuple(str(tag) for tag in raw.metadata.get("tags", ()))
         if line is not None:
@@ -203,8 +203,20 @@ def from_node(node: NotebookNode, path: str | Path) -> Notebook:
             else:
                 tags += tuple(tag for tag in added if tag not in tags)
                 written.setdefault(added[0].removeprefix("step:"), {}).update(settings)
-        cells.append(Cell(index, len(cells) + 1, raw.get("id") or f"cell-{index}", source, tags, tree, issue))
+        cells.append(_cell(index, len(cells) + 1, raw.get("id") or f"cell-{index}", source, tags, tree, issue))
+    trim(len(cells))
     return Notebook(path, node, tuple(cells), _settings(_merged(node.metadata.get("mlops_lab", {}), written), path))
+
+
+def _cell(index: int, number: int, id: str, source: str, tags: tuple[str, ...], tree: ast.Module,
+          issue: SyntaxIssue | None) -> Cell:  # fmt: skip
+    """The cell; the same object as the last time, with the roles that it has found, where nothing of it has changed."""
+    kept: Cell | None = tree.__dict__.get("_cell")
+    said = index, number, id, tags, source, issue
+    if kept and (kept.index, kept.number, kept.id, kept.tags, kept.source, kept.syntax_issue) == said:
+        return kept
+    tree.__dict__["_cell"] = cell = Cell(index, number, id, source, tags, tree, issue)
+    return cell
 
 
 def _merged(raw: Any, written: dict[str, dict[str, Any]]) -> Any:

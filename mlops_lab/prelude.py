@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from mlops_lab.notebook import Cell
 from mlops_lab.roles import Role
-from mlops_lab.scopes import every_node, module_names, once
+from mlops_lab.scopes import every_node, once, statement_names
 from mlops_lab.syntax import ipython_call
 
 # Calls that only configure, by the end of their dotted name. Seeds are not here: the state of the generators is passed
@@ -78,7 +78,7 @@ def _candidates(tree: ast.AST) -> list[_Candidate]:
     for statement in tree.body:  # type: ignore[attr-defined]
         imports = _is_import(statement)
         if imports or _is_configuration(statement):
-            loads, stores = module_names([statement])
+            loads, stores = statement_names(statement)
             if any(alias.name == "*" for n in every_node(statement) if isinstance(n, ast.ImportFrom) for alias in n.names):
                 stores = stores | {"*"}
             found.append(_Candidate(statement, frozenset(stores), frozenset(loads - stores), imports))
@@ -116,9 +116,9 @@ def _bound_in(tree: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     otherwise: set[str] = set()
     for statement in tree.body:  # type: ignore[attr-defined]
         if _is_import(statement):
-            imported |= module_names([statement])[1]
+            imported |= statement_names(statement)[1]
         else:
-            otherwise |= module_names([statement])[1]
+            otherwise |= statement_names(statement)[1]
             otherwise |= {name for n in every_node(statement) if isinstance(n, ast.Global) for name in n.names}
     return frozenset(imported), frozenset(otherwise)
 

@@ -67,25 +67,27 @@ def free_names(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
 
 def module_names(statements: Iterable[ast.stmt]) -> tuple[set[str], set[str]]:
     """The same for top-level statements, everything nested in them included."""
-    found = [_statement_names(statement) for statement in statements]
+    found = [statement_names(statement) for statement in statements]
     return set[str]().union(*(loads for loads, _ in found)), set[str]().union(*(stores for _, stores in found))
 
 
 @once
-def _statement_names(statement: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
+def statement_names(statement: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
+    """The same for one."""
     loads: set[str] = set()
     stores: set[str] = set()
     for node in scope_nodes(statement):
         if isinstance(node, ast.Name):
-            if not isinstance(node.ctx, ast.Load):
+            context = node.ctx.__class__
+            if context is not ast.Load:
                 stores.add(node.id)
-            if not isinstance(node.ctx, ast.Store):
+            if context is not ast.Store:
                 loads.add(node.id)
         elif node.__class__ in _SCOPES:
             if hasattr(node, "name"):
                 stores.add(node.name)
             _collect(node, _NO_NAMES, loads, stores)
-        elif node.__class__ in _BINDING:
+        elif node.__class__ in BINDING:
             stores.update(bound_by(node))
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             loads.add(node.target.id)
@@ -100,14 +102,29 @@ def scope_nodes(node: ast.AST) -> list[ast.AST]:
     while todo:
         node = todo.pop()
         found.append(node)
-        todo += reversed(evaluated_here(node) if node.__class__ in _SCOPES else children(node))
+        if node.__class__ in _SCOPES:
+            todo += reversed(evaluated_here(node))
+        else:
+            below = children(node)
+            below.reverse()
+            todo += below
     return found
+
+
+@once
+def is_flat(statement: ast.AST) -> bool:
+    """True for a statement with no scope in it: most are, and all ways to walk one come to the same."""
+    return _SCOPES.isdisjoint(node.__class__ for node in scope_nodes(statement))
 
 
 @once
 def every_node(node: ast.AST) -> list[ast.AST]:
     """A node and all that it holds, whatever the scope."""
+    if isinstance(node, ast.stmt) and is_flat(node):
+        return scope_nodes(node)
     found = [node]
+    if isinstance(node, ast.Module):
+        return found + [inner for statement in node.body for inner in every_node(statement)]
     for one in found:  # it grows
         found += children(one)
     return found
@@ -168,7 +185,7 @@ def evaluated_here(node: ast.AST) -> list[ast.AST]:
     return []
 
 
-_BINDING = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.ExceptHandler,
+BINDING = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.ExceptHandler,
                       ast.MatchAs, ast.MatchStar, ast.MatchMapping})  # fmt: skip
 
 
@@ -177,7 +194,7 @@ def bound_by(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Name):
         if not isinstance(node.ctx, ast.Load):
             yield node.id
-    elif node.__class__ not in _BINDING:
+    elif node.__class__ not in BINDING:
         return
     elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name

@@ -21,6 +21,8 @@ _TAGS = {"gate": "gate"}
 
 def in_place(source: str) -> tuple[str, str | None]:
     """The cell as it runs, and what its line says after `%%mlops step`; None for a cell without such a line."""
+    if "%%mlops" not in source:
+        return source, None
     lines = source.splitlines(keepends=True)
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     found = _LINE.fullmatch(lines[first].rstrip()) if first is not None else None

@@ -8,9 +8,10 @@ of those means is decided in `effects.py`. Line numbers stay those of the cell.
 from __future__ import annotations
 
 import ast
-import functools
+import contextlib
 import re
 import shlex
+from collections import OrderedDict
 from dataclasses import dataclass
 
 _TIMING = {"time", "prun", "memit", "mprun", "lprun"}
@@ -24,13 +25,33 @@ class SyntaxIssue:
     message: str
 
 
-@functools.lru_cache(maxsize=4096)
+_MOST = 4096  # trees that are remembered
+_SPARE = 512  # of these, more than the last notebook has: other notebooks', and what stood in its cells before
+_trees: OrderedDict[str, tuple[ast.Module, SyntaxIssue | None]] = OrderedDict()
+
+
 def parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
     """The tree of a cell, and its syntax error if it has one (the tree is then empty).
 
     Remembered with all that the analysis notes on it, since an editor changes one cell at a time: don't change a tree.
     """
-    return _parse(source)
+    found = _trees.pop(source, None) or _parse(source)
+    _trees[source] = found  # the last that were used are at the end
+    if len(_trees) > _MOST:
+        trim(_MOST)
+    return found
+
+
+def trim(cells: int) -> None:
+    """Forget the trees that were not used for longest, but for so many cells and some to spare."""
+    while len(_trees) > min(cells + _SPARE, _MOST):
+        with contextlib.suppress(KeyError):  # another thread was quicker
+            _trees.popitem(last=False)
+
+
+def forget() -> None:
+    """Forget all trees, and with them all that the analysis has found: the next one begins anew."""
+    _trees.clear()
 
 
 def _parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
@@ -38,24 +59,19 @@ def _parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         try:
-            tree = _parse_ipython(source)
+            tree = ast.fix_missing_locations(_parse_ipython(source))  # `compile` asks for every position
         except SyntaxError as error:
             return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
         except ValueError as error:  # a null byte in the source
             return ast.Module([], []), SyntaxIssue(1, str(error))
     try:
         # `return` outside a function and the like are found by the compiler only.
-        compile(source_of(tree), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as error:
         return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
     except (RecursionError, ValueError):
         pass
     return tree, None
-
-
-def source_of(tree: ast.Module) -> ast.Module:
-    """A copy of the tree that `compile` accepts, with every position filled in."""
-    return ast.fix_missing_locations(tree)
 
 
 _OURS = re.compile(r"(\w+\s*=\s*)?%mlops\b|%(re)?load_ext\s+mlops_lab\b")

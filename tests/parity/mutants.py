@@ -27,7 +27,7 @@ from mlops_lab import plan as plan_module
 from mlops_lab.results import Recipe, ResultStore
 from mlops_lab.runtime.load import runtime_module
 from mlops_lab.scopes import children
-from mlops_lab.syntax import parse
+from mlops_lab.syntax import forget
 from mlops_lab.targets import Options, local
 
 from . import inprocess, process
@@ -66,7 +66,7 @@ def rule(name: str, *about: str, edit: str = "", fixed_graph: bool = False, tag:
 
 def outcome(seed: int, of: Rule, folder: Path) -> tuple[str, str]:
     """(`equal`, `refused`, `different` or `broken`, what differs): broken is a difference that the user is told of."""
-    parse.cache_clear()  # what the analysis has found with a rule, or without, is kept on the trees
+    forget()  # what the analysis has found with a rule, or without, is kept on the trees
     if of.edit:
         kind, what, _ = verdict_twice(edited(random.Random(seed), of.edit), seed, folder)
     else:
