@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable
@@ -112,6 +113,11 @@ class Progress:
             self.live.stop()
 
     def __call__(self, event: ev.AnyEvent) -> None:
+        # Rich ends the program, or the thread that prints, once nobody reads the other end of a pipe; the run goes on.
+        with contextlib.suppress(SystemExit):
+            self._show(event)
+
+    def _show(self, event: ev.AnyEvent) -> None:
         runstate.apply(self.state, event)
         if isinstance(event, ev.Message) and event.level != "info":
             self.console.print(f"[yellow]{event.level}[/]: {escape(event.text)}", highlight=False)

@@ -278,6 +278,17 @@ def test_ctrl_c_ends_kernels_closes_the_log_and_exits_with_130(notebook, tmp_pat
     assert run.finished.status == "cancelled"
 
 
+def test_a_run_goes_on_when_nobody_reads_what_it_prints_any_more(notebook):
+    path = notebook([("step:a", "x = 1"), ("step:b", "y = x + 1"), ("step:c", "print(y)")])
+    command = [sys.executable, "-m", "mlops_lab", "run", path.name, "--no-tracking"]
+    process = subprocess.Popen(command, cwd=path.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()  # as `head -1` does
+    assert process.wait(120) == 0
+    assert process.stderr.read() == ""
+    assert Home.of(path.parent).find("last").finished.status == "done"
+
+
 def test_cancel_and_follow_work_from_another_process(notebook, tmp_path):
     path = notebook([("step:a", "import time\nprint('begun', flush=True)\ntime.sleep(120)")])
     command = [sys.executable, "-m", "mlops_lab.cli"]

@@ -174,7 +174,7 @@ class Executor:
         except OSError as error:
             text = f"can't write the step's files in {executed.parent}: {error.strerror or error}"
             result.failure = ev.Failure(kind="error", message=text)
-        except Exception as error:  # a defect of ours or of a library: the run goes on and says so
+        except BaseException as error:  # a defect of ours or of a library: the run goes on, and would wait for ever
             result.failure = ev.Failure(kind="error", message=f"{type(error).__name__}: {error}")
             logging.getLogger(__name__).debug("attempt failed", exc_info=True)
         result.seconds = time.monotonic() - attempt.started
