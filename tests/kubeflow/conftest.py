@@ -1,4 +1,4 @@
-"""An interpreter with all packages but MLOps Lab, and runs of compiled pipelines by `kfp.local` in it."""
+"""A cluster to talk to; an interpreter with all packages but MLOps Lab, and runs of compiled pipelines by `kfp.local` in it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from mlops_lab.targets.kubeflow import follow
 from mlops_lab.targets.kubeflow.compile import Compiled
+from mlops_lab.targets.kubeflow.connections import Connection, Connections
 from mlops_lab.targets.kubeflow.podlog import PodLog
+
+from .cluster import TOKEN
+from .server import Cluster, serve
 
 BARE = Path(__file__).with_name("bare.py")
 # MLOps Lab; and what no step's container has, since only Jupyter Server asks for it, and which takes 2 s to import.
@@ -137,3 +142,27 @@ def run_all(python, folder, work, fork=False, runner="subprocess"):
         LocalRun(compiled, Path(row["root"]), Path(row["log"]).read_text())
         for (compiled, _), row in zip(work, rows, strict=True)
     ]
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    monkeypatch.setattr(follow, "SHORTEST", 0.02)
+    monkeypatch.setattr(follow, "LONGEST", 0.1)
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch, quickly):
+    """A server that follows KFP's specification, the connection to it, and polls in quick succession."""
+    monkeypatch.setenv("MLOPS_LAB_CONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv("MLOPS_LAB_KUBEFLOW", raising=False)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    made = Cluster(token=TOKEN)
+    server = serve(made)
+    made.url = server.url
+    Connections().put(Connection("lab", server.url, auth="token", secret=TOKEN))
+    yield made
+    server.close()
+    assert made.violations == []
+    for path in tmp_path.rglob("*"):  # what gives access stands in the user's configuration and nowhere else
+        if path.is_file() and path.parent.name != "config":
+            assert TOKEN.encode() not in path.read_bytes(), path
