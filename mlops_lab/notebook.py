@@ -19,7 +19,7 @@ from mlops_lab import step_magic
 from mlops_lab.errors import NotebookError, did_you_mean
 from mlops_lab.imports import defer_grammar
 from mlops_lab.roles import Role, TagRule, parse_tag
-from mlops_lab.syntax import SyntaxIssue, is_ours, parse, trim
+from mlops_lab.syntax import SyntaxIssue, is_ours, parse, trim, without_collector
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -181,6 +181,7 @@ def read(path: str | Path) -> Notebook:
     return from_node(node, path)
 
 
+@without_collector
 def from_node(node: NotebookNode, path: str | Path) -> Notebook:
     """The notebook that a node holds, as if it had been read from `path`."""
     path = Path(path).absolute()

@@ -19,6 +19,7 @@ from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, left_over, replay, replayable_in, setup_before
 from mlops_lab.sharing import Sharing
+from mlops_lab.syntax import without_collector
 
 
 @dataclass(frozen=True, order=True)
@@ -156,6 +157,7 @@ def _closure(names: Iterable[str], next_of: Mapping[str, Iterable[str]]) -> froz
     return frozenset(seen)
 
 
+@without_collector
 def make_plan(pipeline: Pipeline) -> Plan:
     """Analyse a pipeline. Never raises: what is wrong is for `checks.py` to say."""
     cells = [cell for cell in pipeline.notebook.cells if cell.in_pipeline]

@@ -9,12 +9,38 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
+import gc
 import re
 import shlex
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _TIMING = {"time", "prun", "memit", "mprun", "lprun"}
+
+
+def without_collector(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Do without Python's garbage collector meanwhile: it would go over all trees, which stay, again and again.
+
+    Of the analysis of a thousand cells that are new it would take nearly half the time.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        if not gc.isenabled():
+            return function(*arguments, **options)
+        gc.disable()
+        try:
+            return function(*arguments, **options)
+        finally:
+            gc.enable()
+
+    return call
 
 
 @dataclass(frozen=True)
