@@ -163,12 +163,17 @@ class Store:
         if path.exists():
             return name, layout.end
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):  # no room, or no nameless files here
+        try:
             if draft is None or not draft.is_of(contents):
                 draft = _Draft(_nameless(path.parent), contents)
             draft.finish(rest, text)
             if _give_name(draft.file, path):
                 return name, layout.end
+        except OSError:  # no room, or no nameless files here
+            pass
+        if draft is not None:
+            with contextlib.suppress(OSError):  # its room is needed now, and a traceback would keep it open
+                draft.file.close()
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as file:
