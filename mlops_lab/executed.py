@@ -33,7 +33,10 @@ def assemble(pipeline: Pipeline, executed: Mapping[str, Path]) -> Any:
     noted: dict[int, Mapping[str, Any]] = {}  # position of a cell -> what the runtime noted of its displays
     for name, path in executed.items():
         step = pipeline.step(name)
-        done = nbformat.read(path, as_version=4)
+        try:
+            done = nbformat.read(path, as_version=4)
+        except (OSError, ValueError):  # cut short, as where the disk was full: the run's log says so
+            continue
         # By position and not by number: a cached step may come from a time when its cells stood elsewhere.
         own = [c for c in done.cells if "cell" in c.metadata.get("mlops_lab", {})]
         for cell, result in zip(step.cells, own, strict=False):

@@ -56,7 +56,7 @@ class State:
 def _environment() -> dict[str, str | None]:
     """The variables that are the notebook's; None for one that it has removed from what a container gives each step anew."""
     given = _given()
-    gone = dict.fromkeys(key for key in given if key not in os.environ)
+    gone = dict.fromkeys(key for key in given if key not in os.environ and not key.startswith(_FOREIGN_ENVIRONMENT))
     now = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN_ENVIRONMENT) and given.get(k) != v}
     return {**gone, **now}
 
