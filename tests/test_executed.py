@@ -75,6 +75,14 @@ def test_cells_that_a_failed_step_did_not_reach_show_nothing(notebook: Callable[
     assert shown(node)[3:5] == [(3, "x = k"), (None, "")]
 
 
+def test_a_step_whose_notebook_was_cut_short_shows_nothing(notebook: Callable[..., Path], tmp_path: Path) -> None:
+    pipeline = build(read(notebook(CELLS)))
+    whole, cut = ran(pipeline, "a", tmp_path), ran(pipeline, "b", tmp_path)
+    cut.write_bytes(cut.read_bytes()[:500])
+    node = assemble(pipeline, {"a": whole, "b": cut})
+    assert shown(node)[3] == (3, "x = k") and shown(node)[-1] == (None, "")
+
+
 def test_a_step_s_notebook_may_be_of_a_time_when_its_cells_stood_elsewhere(
     notebook: Callable[..., Path], tmp_path: Path
 ) -> None:
