@@ -7,7 +7,6 @@ versions that it was made from.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -199,13 +198,6 @@ def _sharing(bundles: Mapping[str, str]) -> set[frozenset[str]]:
     return {frozenset(names) for names in groups.values()}
 
 
-class _Timing(msgspec.Struct):
-    """The part of a stored result that tells how long a step takes."""
-
-    step: str
-    seconds: float
-
-
 class ResultStore:
     """The results of one notebook folder."""
 
@@ -221,15 +213,6 @@ class ResultStore:
         data = msgspec.json.encode(result)
         self._write(self.folder / result.recipe.digest / f"{int(result.made * 1e6)}-{result.run}-{result.step}.json", data)
         self._write(self._last(notebook, result.step), data)
-
-    def seconds(self, notebook: str) -> dict[str, float]:
-        """How long each step took when it last ran."""
-        found = {}
-        for path in self._last(notebook, "x").parent.glob("*.json"):
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                last = msgspec.json.decode(path.read_bytes(), type=_Timing)
-                found[last.step] = last.seconds
-        return found
 
     def discard(self, result: Result) -> None:
         """Forget a result that turned out not to be trusted."""

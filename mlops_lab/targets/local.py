@@ -78,7 +78,7 @@ class _Engine:
         self.workers = options.workers or max(int(self.machine.cpu), 1)
         for task in self.tasks:
             task.wanted = schedule.request(task.planned.step.settings, self.machine, self.workers)
-        self.path = schedule.critical_path(plan, self.results.seconds(self.notebook.path.stem))
+        self.path = schedule.critical_path(plan, home.last_seconds(self.notebook.path))
         self.done: queue.Queue[tuple[Task, Attempt, Result]] = queue.Queue()
         self.fatal: BaseException | None = None
         self.cancelled = False

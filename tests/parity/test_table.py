@@ -25,19 +25,12 @@ from .rows import ROWS, Row
 BATCH = 14
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
-# Known differences; a name leaves this table when it is fixed.
-OPEN: dict[str, str] = {}
-
 
 # Packages that are too large for every machine that runs the tests; rows that need one which isn't there are left out.
 OPTIONAL = ("torch", "xgboost", "lightgbm", "statsmodels", "sympy", "seaborn", "tqdm", "ipywidgets", "networkx")
 MISSING = re.compile(
     "|".join(rf"\b(?:import|from) {name}\b" for name in OPTIONAL if importlib.util.find_spec(name) is None) or r"(?!)"
 )
-
-
-def known(name: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(reason=OPEN[name], strict=True)] if name in OPEN else []
 
 
 def batches() -> list[list[Row]]:
@@ -47,7 +40,7 @@ def batches() -> list[list[Row]]:
     for row in (*ROWS, *EVERYDAY):
         if any(MISSING.search(source) for _, source in row.cells):
             continue
-        if row.group == "alone" or row.expect != "equal" or row.name in OPEN:
+        if row.group == "alone" or row.expect != "equal":
             found.append([row])
         else:
             groups.setdefault(row.group, []).append(row)
@@ -172,7 +165,6 @@ def differences(rows: Sequence[Row], folder: Path) -> dict[str, str]:
         pytest.param(
             rows,
             id=rows[0].name if len(rows) == 1 else f"{rows[0].group} from {rows[0].name}",
-            marks=known(rows[0].name) if len(rows) == 1 else [],
         )
         for rows in batches()
     ],
@@ -329,7 +321,7 @@ def round_trips(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any
     return found[0], found[1]
 
 
-@pytest.mark.parametrize("name", [pytest.param(value[0], marks=known(value[0])) for value in VALUES])
+@pytest.mark.parametrize("name", [value[0] for value in VALUES])
 def test_a_value_comes_back_exactly(name: str, round_trips: tuple[dict[str, Any], dict[str, Any]]) -> None:
     (saved, before), (loaded, after) = round_trips[0][name], round_trips[1][name]
     if saved == "missing":
