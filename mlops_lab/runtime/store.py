@@ -137,20 +137,26 @@ class Store:
 
     def _write_and_digest(self, contents: list[memoryview]) -> None:
         """Digest buffers, and write them for a bundle that will most likely be saved next."""
-        self._draft = None
+        self._drop_draft()
         with ThreadPoolExecutor(1) as pool:
             digests = pool.map(self.buffer_digest, contents)
-            with contextlib.suppress(OSError):  # no room, or no nameless files here: `save` will see
+            try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._draft = _Draft(_nameless(self.folder), contents)
                 os.fsync(self._draft.file.fileno())
+            except OSError:  # no room, or no nameless files here: `save` will see
+                self._drop_draft()
             list(digests)
+
+    def _drop_draft(self) -> None:
+        if self._draft is not None:
+            self._draft.close()
+            self._draft = None
 
     def save(self, members: list[str], stream: bytes, contents: list[memoryview], *,
              skeletons: dict[str, bytes] | None = None, needs: Iterable[str] = (), references: Iterable[str] = (),
              bound: dict[str, list[str]] | None = None) -> tuple[str, int]:  # fmt: skip
         """Store a bundle; its name and its size in bytes. Raises `OSError` when it can't be written."""
-        draft, self._draft = self._draft, None
         layout = _Layout()
         buffers = [[*layout.place(b), b.readonly, self.buffer_digest(b)] for b in contents]
         stream_place = layout.place(memoryview(stream))
@@ -160,20 +166,20 @@ class Store:
         rest = [stream, *(data for _, data in sorted((skeletons or {}).items()))]
         name = digest(text, *rest)
         path = self.path(name)
-        if path.exists():
-            return name, layout.end
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if draft is None or not draft.is_of(contents):
-                draft = _Draft(_nameless(path.parent), contents)
-            draft.finish(rest, text)
-            if _give_name(draft.file, path):
+            if path.exists():
+                return name, layout.end
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self._draft is None or not self._draft.is_of(contents):
+                self._drop_draft()
+                self._draft = _Draft(_nameless(path.parent), contents)
+            self._draft.finish(rest, text)
+            if _give_name(self._draft.file, path):
                 return name, layout.end
         except OSError:  # no room, or no nameless files here
             pass
-        if draft is not None:
-            with contextlib.suppress(OSError):  # its room is needed now, and a traceback would keep it open
-                draft.file.close()
+        finally:
+            self._drop_draft()
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -205,9 +211,18 @@ class _Draft:
         self.file, self.layout = file, _Layout()
         self.contents = [weakref.ref(content) for content in contents]  # a draft that comes to nothing keeps no memory
         file.write(_MAGIC)
-        for content in contents:
-            self._write(content)
-        file.flush()
+        try:
+            for content in contents:
+                self._write(content)
+            file.flush()
+        except OSError:
+            self.close()  # its room is needed now, and the traceback would keep it open
+            raise
+
+    def close(self) -> None:
+        """Let go of the file: without a name it is gone."""
+        with contextlib.suppress(OSError):  # no room for what is still to be written
+            self.file.close()
 
     def _write(self, data: memoryview) -> None:
         self.file.seek(self.layout.place(data)[0])

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from conftest import notebook_node
 from parity.everyday import EVERYDAY
-from parity.test_table import MISSING, OPEN, ROWS, batches, cells_of, clean, outputs, straight, write
+from parity.test_table import MISSING, ROWS, batches, cells_of, clean, outputs, straight, write
 
 import mlops_lab
 from mlops_lab.executed import assemble
@@ -38,7 +38,7 @@ def groups():
     """The rows of each group that a pipeline gives as the notebook does, all in one notebook."""
     found = {}
     for row in (*ROWS, *EVERYDAY):
-        usual = row.expect == "equal" and row.group != "alone" and row.name not in OPEN
+        usual = row.expect == "equal" and row.group != "alone"
         if usual and not any(MISSING.search(source) for _, source in row.cells):
             found.setdefault(row.group, []).append(row)
     return list(found.values())
@@ -108,7 +108,7 @@ def standing_alone():
     """Rows that are a notebook of their own, in heaps for one process each; with KFP_ALL=1, also those that may be refused."""
     expected = ("equal", "either") if os.environ.get("KFP_ALL") else ("equal",)
     rows = [rows[0] for rows in batches() if len(rows) == 1 and rows[0].expect in expected]
-    rows = [row for row in rows if row.name not in OPEN and row.name not in OF_ITS_PLACE]
+    rows = [row for row in rows if row.name not in OF_ITS_PLACE]
     return [rows[start::HEAPS] for start in range(HEAPS)]
 
 
