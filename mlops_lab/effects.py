@@ -113,7 +113,7 @@ def _passage(tree: ast.Module, names: Names) -> Passage:
 def composed(trees: Sequence[ast.Module], known: Survey) -> Effects:
     """The effects of cells that run in this order in one namespace."""
     passages = [passage_of(tree, known) for tree in trees]
-    found = passages[0].effects if len(passages) == 1 else _composed(passages)
+    found = remembered(trees[0], "_composed", passages, lambda: _composed(passages))
     if found is None:
         return passage_of(ast.Module([statement for tree in trees for statement in tree.body], []), known).effects
     return found
@@ -122,6 +122,8 @@ def composed(trees: Sequence[ast.Module], known: Survey) -> Effects:
 def _composed(passages: Sequence[Passage]) -> Effects | None:
     """The effects of passages one behind the other; None if one binds a name by which another would be read differently."""
     first, *others = passages
+    if not others:
+        return first.effects
     reads, bound = set(first.effects.reads), set(first.effects.binds)
     for passage in others:
         own = passage.effects

@@ -100,8 +100,12 @@ class Cell:
         """The rules that this cell's tags follow, each with the name that the tag carries."""
         return tuple(found for tag in self.tags if (found := parse_tag(tag)))
 
+    @cached_property
+    def _kinds(self) -> tuple[Role, ...]:
+        return tuple(rule.role for rule, _ in self.roles)
+
     def has(self, role: Role) -> bool:
-        return bool(self.roles) and any(rule.role is role for rule, _ in self.roles)
+        return role in self._kinds
 
     def names(self, role: Role) -> tuple[str, ...]:
         """The names carried by this cell's tags of one role, such as the steps of its `after:` tags."""

@@ -13,6 +13,7 @@ import functools
 import gc
 import re
 import shlex
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,16 +84,17 @@ def forget() -> None:
 def _parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
     try:
         tree = ast.parse(source)
+        unknown = ast.Module(_reuse(tree.body, source), tree.type_ignores)
     except (SyntaxError, ValueError):
         try:
-            tree = ast.fix_missing_locations(_parse_ipython(source))  # `compile` asks for every position
+            unknown = tree = ast.fix_missing_locations(_parse_ipython(source))  # `compile` asks for every position
         except SyntaxError as error:
             return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
         except ValueError as error:  # a null byte in the source
             return ast.Module([], []), SyntaxIssue(1, str(error))
     try:
         # `return` outside a function and the like are found by the compiler only.
-        compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        compile(unknown, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as error:
         return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
     except (RecursionError, ValueError):
@@ -100,7 +102,28 @@ def _parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
     return tree, None
 
 
-_OURS = re.compile(r"(\w+\s*=\s*)?%mlops\b|%(re)?load_ext\s+mlops_lab\b")
+# (line, column, last column, lines of source) -> what stands there in some tree that is remembered
+_statements: weakref.WeakValueDictionary[tuple[int, int, int, str], ast.stmt] = weakref.WeakValueDictionary()
+
+
+def _reuse(body: list[ast.stmt], source: str) -> list[ast.stmt]:
+    """Put statements known from another text of the cell in the place of equal ones, with all that is noted on them.
+
+    Returns what is to be compiled to find all errors: those that are new, or all where one may be wrong by what is above it.
+    """
+    if "\r" in source:
+        return body
+    new: list[ast.stmt] = []
+    lines = source.split("\n")
+    for place, statement in enumerate(body):
+        above = [decorator.lineno for decorator in getattr(statement, "decorator_list", ())]
+        first, last = min([statement.lineno, *above]), statement.end_lineno or statement.lineno
+        text = lines[first - 1] if first == last else "\n".join(lines[first - 1 : last])
+        key = first, statement.col_offset, statement.end_col_offset or 0, text
+        body[place] = _statements.setdefault(key, statement)
+        if body[place] is statement:
+            new.append(statement)
+    return body if "global" in source or "__future__" in source else new
 
 
 def is_ours(source: str) -> bool:

@@ -6,6 +6,7 @@ import ast
 
 import pytest
 
+from mlops_lab import syntax
 from mlops_lab.syntax import ipython_call, is_ours, line_magic, parse
 
 OPENED = [
@@ -123,3 +124,37 @@ def test_line_numbers_are_those_of_the_cell(source: str) -> None:
 )
 def test_a_cell_of_our_magics_only_is_ours(source: str, ours: bool) -> None:
     assert is_ours(source) is ours
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "return a",
+        "global a",
+        "from __future__ import annotations",
+        "def f():\n    global b\n    b = 1\n    return b",
+        "a = (",
+        "c = 3",
+    ],
+)
+def test_a_statement_below_known_ones_has_its_errors(below: str) -> None:
+    above = "import os\na = 1\n"
+    syntax.forget()
+    fresh = syntax.parse(above + below)
+    syntax.forget()
+    first, _ = syntax.parse(above)
+    tree, issue = syntax.parse(above + below)
+    assert (ast.dump(tree), issue) == (ast.dump(fresh[0]), fresh[1])
+    assert issue or all(one is other for one, other in zip(first.body, tree.body, strict=False))
+
+
+@pytest.mark.parametrize(
+    "source", ["a = 1; b = 2", "@f\ndef g():\n    pass", "x = '''\na = 1\n'''", "a = 1\r\nb = 2", "a = '\x0c'\nb = 1"]
+)
+def test_statements_that_stand_in_other_texts_as_well_keep_their_places(source: str) -> None:
+    def places(tree: ast.Module) -> list[tuple[int, int, int | None]]:
+        return [(n.lineno, n.col_offset, n.end_lineno) for n in ast.walk(tree) if isinstance(n, ast.stmt)]
+
+    syntax.forget()
+    for text in (source, "\n" + source, source + "\nb = 2", "c = 1\n" + source, "a = 1;  b = 2"):
+        assert places(syntax.parse(text)[0]) == places(ast.parse(text))
