@@ -206,7 +206,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     unstable = sum(cell.status == "unstable" for cell in verdict.cells)
     equal = sum(cell.status == "equal" for cell in verdict.cells)
     colour = "green" if verdict.status == "equal" else "red"
-    left_out = f", {unstable} left out (two straight runs differ there)" if unstable else ""
+    left_out = f", {unstable} left out (straight runs differ there)" if unstable else ""
     compared = [variable for variable in verdict.variables if variable.status != "incomparable"]
     same = sum(variable.status == "equal" for variable in compared)
     variables = f"; {same} of {len(compared)} variables equal at the end" if compared else ""

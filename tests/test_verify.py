@@ -58,10 +58,25 @@ def test_a_difference_is_found_and_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(package, "from_node", wrong)
     verdict = verify(path)
-    assert verdict.status == "different"
+    assert (verdict.status, verdict.straight_runs) == ("different", 3)
     assert [(cell.cell, cell.status) for cell in verdict.cells] == [(1, "different"), (2, "equal")]
     assert "one" in verdict.cells[0].straight and "two" in verdict.cells[0].pipeline
     assert {v.name: v.why for v in verdict.different_variables}["x"] == "x[1]['k']: 2.0 != 2.5"
+
+
+def test_what_two_straight_runs_agree_on_by_chance_is_left_out_after_a_third(tmp_path):
+    # A coin: it falls alike in the first two straight runs, otherwise in the pipeline between them and in the third.
+    counter = tmp_path / "counter.txt"
+    counter.write_text("0")
+    coin = f"n = open({str(counter)!r}).read()\nopen({str(counter)!r}, 'a').write('1')\nside = 'htht'[len(n) - 1]\nprint(side)"
+    (tmp_path / "folder").mkdir()
+    told: list[str] = []
+    path = write(tmp_path / "folder", [("step:a", coin + "\ndel n\nx = [1.5]"), ("step:b", "print(x)")])
+    verdict = verify(path, told=told.append)
+    assert (verdict.status, verdict.straight_runs) == ("equal", 3), verdict.differences
+    assert told[-1] == "something differs; running the notebook a third time, to see what is stable"
+    assert [cell.status for cell in verdict.cells] == ["unstable", "equal"]
+    assert statuses(verdict) == {"side": "unstable", "x": "equal"}
 
 
 def test_the_command_prints_the_verdict_and_its_exit_code_tells_it(tmp_path):
@@ -73,7 +88,7 @@ def test_the_command_prints_the_verdict_and_its_exit_code_tells_it(tmp_path):
     assert done.returncode == 2
     found = json.loads(done.stdout)
     assert found["status"] == "refused" and "ML201" in found["message"]
-    assert set(found) == {"status", "cells", "message", "overtaken", "variables"}
+    assert set(found) == {"status", "cells", "message", "overtaken", "variables", "straight_runs"}
 
 
 def test_a_notebook_that_fails_by_itself_is_told_apart(tmp_path):

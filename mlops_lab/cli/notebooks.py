@@ -128,7 +128,7 @@ def verify(
 ) -> None:
     """Run a notebook straight and as a pipeline, in copies of its folder, and compare outputs and final variables.
 
-    What two straight runs don't agree on is left out. Exit code 1 when something differs, 2 when the pipeline can't run
+    What straight runs don't agree on is left out. Exit code 1 when something differs, 2 when the pipeline can't run
     the notebook or the notebook fails by itself.
     """
     from mlops_lab import suggest as proposals

@@ -23,8 +23,8 @@ from mlops_lab.syntax import is_ours
 from mlops_lab.targets.kernels import kernel_python
 
 _RUNTIME = Path(__file__).parent.parent / "runtime"
-# Objects of many sizes, of which every third is held where no variable of the notebook sees it: what comes fills the gaps.
-_MOVE = 'setattr(__import__("gc"), "_room", [bytes(n * 37 % 512) for n in range(99999)][::3])'
+# Objects of many sizes, of which every third, say, is held where no variable sees it: what comes fills the gaps.
+_MOVE = 'setattr(__import__("gc"), "_room", [bytes(n * 37 %% 512) for n in range(99999)][::%d])'
 # ZeroMQ drops what a slow reader hasn't taken beyond some thousand messages; they wait in the kernel's memory instead.
 _KEEP_OUTPUTS = (  # not in brackets, in which it would be taken for a literal
     "get_ipython().kernel.iopub_thread.schedule(lambda: "
@@ -51,10 +51,11 @@ class End:
 class StraightRun:
     """A notebook on its way from top to bottom. `stop`, from another thread, ends it.
 
-    With `moved` its objects lie elsewhere in memory than they would, so that what depends on addresses comes out otherwise.
+    With `moved` its objects lie elsewhere in memory than they would, so that what depends on addresses comes out otherwise;
+    another number makes other places.
     """
 
-    def __init__(self, node: Any, kernel: str, folder: Path, place: Path, moved: bool = False) -> None:
+    def __init__(self, node: Any, kernel: str, folder: Path, place: Path, moved: int = 0) -> None:
         self.node, self.kernel, self.folder, self.place, self.moved = node, kernel, folder, place, moved
         self._client: Any = None
         self._stopped = False
@@ -75,7 +76,7 @@ class StraightRun:
         self.place.mkdir()
         node.cells.append(new_code_cell(_keep(self.folder, self.place)))
         resources = {"metadata": {"path": str(self.folder)}}
-        lines = [_KEEP_OUTPUTS, *([_MOVE] if self.moved else [])]
+        lines = [_KEEP_OUTPUTS, *([_MOVE % (self.moved + 1)] if self.moved else [])]
         before = [f"--IPKernelApp.exec_lines={line}" for line in lines]
         self._client = _client(node, kernel_name=self.kernel, resources=resources, extra_arguments=before)
         environment = {**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}

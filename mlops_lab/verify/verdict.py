@@ -10,7 +10,7 @@ _LINES = 20  # of a difference
 
 @dataclass(frozen=True)
 class CellVerdict:
-    """`status`: equal, different, unstable (the two straight runs differ), or missing (the pipeline didn't run it).
+    """`status`: equal, different, unstable (straight runs differ), or missing (the pipeline didn't run it).
 
     `why` holds the lines that differ: `-` what the straight run shows, `+` what the pipeline shows.
     """
@@ -35,13 +35,17 @@ class VariableVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`status`: equal, different, refused (the pipeline said why it can't), or failed (the notebook fails by itself)."""
+    """`status`: equal, different, refused (the pipeline said why it can't), or failed (the notebook fails by itself).
+
+    `straight_runs` counts how often the notebook was run from top to bottom: more than once only where something differed.
+    """
 
     status: str
     cells: tuple[CellVerdict, ...]
     message: str = ""
     overtaken: int = 0
     variables: tuple[VariableVerdict, ...] = ()
+    straight_runs: int = 1
 
     @property
     def differences(self) -> tuple[CellVerdict, ...]:
