@@ -25,10 +25,10 @@ def run(magics: Magics, **arguments: Any) -> Run:
     """Show the run as starting, start it, and give it back without waiting until it has begun."""
     with _announced(arguments["notebook"]) as shown:
         from mlops_lab.api import Run
-        from mlops_lab.background import begin, start
+        from mlops_lab.background import begin
         from mlops_lab.checks import require_sound
         from mlops_lab.cli.running import request
-        from mlops_lab.targets import Options, local
+        from mlops_lab.targets import Options, refuse
 
         path = Path(arguments["notebook"])
         magics.session.given = path
@@ -38,14 +38,11 @@ def run(magics: Magics, **arguments: Any) -> Run:
         order = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "resume"}
         order |= {"parameters": dict(options.parameters), "on": arguments["on"]}
         then = {"executed": arguments["executed"], "learn": arguments["learn"]}
-        if arguments["on"] == "local":
-            require_sound(pipeline.plan)
-            local.refuse(pipeline.plan, options)
-            run = Run(begin(path, **then, **order))
-        else:  # whether it can begin is known once the other side was asked
-            run = Run(start(path, **then, **order))
+        require_sound(pipeline.plan)
+        refuse(pipeline.plan, options, arguments["on"])
+        run = Run(begin(path, **then, **order))
         magics.session.latest = run
-        return _show(run, pipeline.plan, shown)
+        return _show(run, pipeline.plan, shown, arguments["on"])
 
 
 def resume(magics: Magics, run: str, executed: Path | None, folder: Path, as_json: bool) -> Run:
@@ -159,12 +156,12 @@ def _announced(notebook: str) -> Iterator[str]:
         raise
 
 
-def _show(run: Run, plan: Plan | None = None, place: str = "") -> Run:
+def _show(run: Run, plan: Plan | None = None, place: str = "", target: str = "local") -> Run:
     """Show a run: live on a page, followed to its end in a terminal, where Ctrl-C stops the following only."""
     if in_kernel():
         from mlops_lab.widget.run_widget import show
 
-        show(run, plan, place)
+        show(run, plan, place, target)
         run._shown = True
         return run
     from rich.console import Console
@@ -183,7 +180,9 @@ def _show(run: Run, plan: Plan | None = None, place: str = "") -> Run:
 
 
 def _is_of(folder: Any, place: Path) -> bool:
-    return place.suffix != ".ipynb" or ((started := folder.started) is not None and started.notebook == str(place.absolute()))
+    from mlops_lab.moves import is_of
+
+    return place.suffix != ".ipynb" or is_of(folder, place)
 
 
 def _warn(text: str) -> None:

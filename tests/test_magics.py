@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import nbformat as nbf
 import pytest
 from conftest import notebook_node
 from jupyter_client.manager import start_new_kernel
+from kubeflow.server import Cluster, serve
 
 import mlops_lab
 from mlops_lab import checks
@@ -285,6 +288,36 @@ def test_a_second_run_of_a_notebook_is_refused_in_the_cell(ran, session):
     assert (status, "is being run already" in said) == ("error", True)
     assert shown[-1]["content"]["data"] == {"text/plain": ""}  # the announcement is taken back
     assert session.value("busy.wait().status") == "'done'"
+
+
+def test_a_run_on_kubeflow_leaves_the_kernel_free_while_it_is_sent(tmp_path, monkeypatch):
+    cluster, answer = Cluster(), threading.Event()
+    experiments = Cluster.experiment_service_list_experiments
+    cluster.experiment_service_list_experiments = lambda **query: answer.wait(100) and experiments(cluster, **query)
+    running = serve(cluster)
+    lab = {"endpoint": running.url, "auth": "none"}
+    (tmp_path / "kubeflow.json").write_text(json.dumps({"default": "lab", "connections": {"lab": lab}}))
+    monkeypatch.setenv("MLOPS_LAB_CONFIG", str(tmp_path))
+    nbf.write(notebook_node([("step:load", "x = 1")]), tmp_path / "nb.ipynb")
+    made = Session(tmp_path / "nb.ipynb", tmp_path)
+    try:
+        status, said, _ = made.run("%mlops run --on kubeflow:lob")
+        assert (status, "lob" in said) == ("error", True)  # a mistake that needs no server is told by the cell
+        status, said, shown = made.run("run = %mlops run --on kubeflow --no-tracking\nseen = run.has_begun")
+        assert (status, made.value("seen")) == ("ok", "False"), said
+        assert "sending" in shown[1]["content"]["data"]["text/plain"]
+        answer.set()
+        assert made.value("run.status") == "'running'"
+        deadline = time.monotonic() + 60
+        while not cluster.runs and time.monotonic() < deadline:
+            time.sleep(0.1)
+        cluster.task("load", "SUCCEEDED")
+        cluster.end()
+        assert made.value("run.wait().status") == "'done'"
+    finally:
+        answer.set()
+        made.close()
+        running.close()
 
 
 # The tag as text

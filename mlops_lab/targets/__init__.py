@@ -87,6 +87,17 @@ def check(plan: Plan, name: str) -> tuple[Diagnostic, ...]:
     return find(plan) if find else ()
 
 
+def refuse(plan: Plan, options: Options, name: str) -> None:
+    """Raise what keeps a run from beginning, as far as this machine knows: for who starts it elsewhere, to tell it at once.
+
+    A target's module may have a function `refuse(plan, options, place)`. Raises `UsageError` for an unknown name.
+    """
+    kind, place = split(name)
+    find: Callable[[Plan, Options, str], None] | None = getattr(_module(kind), "refuse", None)
+    if find:
+        find(plan, options, place)
+
+
 def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, ...] = ()) -> None:
     """Bring the log of a run that goes on elsewhere up to date; with `follow`, until it ends. Nothing to do for other runs.
 

@@ -51,8 +51,8 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     return folder
 
 
-def refuse(plan: Plan, options: Options) -> None:
-    """Raise what keeps a run from beginning here, for those who start it elsewhere and tell their user at once."""
+def refuse(plan: Plan, options: Options, place: str = "") -> None:
+    """Raise what keeps a run from beginning here; see `targets.refuse`."""
     select(plan, options)
     kernel_python(plan.pipeline.notebook.kernel_name)
     home = Home.of(plan.pipeline.notebook.folder)

@@ -7,7 +7,7 @@
 const MARKS = { waiting: '·', running: '▶', retrying: '↻', done: '✓', cached: '=', skipped: '-' };
 const BUSY = new Set(['running', 'retrying']);
 const RESUMABLE = new Set(['failed', 'rejected', 'cancelled', 'interrupted']);
-const UNDERWAY = new Set(['starting', 'running']);
+const UNDERWAY = new Set(['starting', 'sending', 'running']);
 const EXTENSION = '@mlops-lab/labextension';
 
 /** An element with properties (`on…` are listeners, others attributes) and children; text is always text, never HTML. */

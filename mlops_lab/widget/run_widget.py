@@ -47,7 +47,7 @@ class RunWidget(anywidget.AnyWidget):
     shown = traitlets.Dict().tag(sync=True)
     notice = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, run: Run, plan: Plan | None = None) -> None:
+    def __init__(self, run: Run, plan: Plan | None = None, target: str = "local") -> None:
         self._changed = threading.Event()
         self._next: Run | None = None
         self._outputs: StepOutputs | None = None
@@ -57,7 +57,7 @@ class RunWidget(anywidget.AnyWidget):
             self._begin(run)
             self._advance()
         else:  # the plan is what there is to show meanwhile
-            self.run, self._plan, self._state, self._active = run, plan, view.starting(plan), True
+            self.run, self._plan, self._state, self._active = run, plan, view.starting(plan, target), True
             self._expected = Home.of(plan.pipeline.notebook.folder).last_seconds(plan.pipeline.notebook.path)
         super().__init__(picture=self._picture(), graph=self._draw())
         self.on_msg(self._receive)
@@ -202,14 +202,14 @@ class RunWidget(anywidget.AnyWidget):
         self.send({"type": "notebook", "html": done.stdout.decode()})
 
 
-def show(run: Run, plan: Plan | None = None, place: str = "") -> RunWidget:
+def show(run: Run, plan: Plan | None = None, place: str = "", target: str = "local") -> RunWidget:
     """Display a run: a static drawing, which is kept up to date, and the live widget that takes its place.
 
-    `plan` is what to show of a run that has not begun yet, `place` the name of an announcement that the drawing replaces.
+    `plan` and `target` are what to show of a run that has not begun yet; `place` is the announcement that the drawing replaces.
     """
     from IPython.display import display, update_display
 
-    widget = RunWidget(run, plan)
+    widget = RunWidget(run, plan, target)
     identity = place or f"mlops-run-{widget.model_id}"
     if place:
         update_display(widget.static(), raw=True, display_id=identity)
@@ -221,7 +221,7 @@ def show(run: Run, plan: Plan | None = None, place: str = "") -> RunWidget:
 
     def redraw(_: Any) -> None:
         nonlocal drawn
-        if widget.picture["status"] not in ("running", "starting") or time.monotonic() - drawn > _STATIC_PAUSE:
+        if widget.picture["status"] not in view.UNDERWAY or time.monotonic() - drawn > _STATIC_PAUSE:
             drawn = time.monotonic()
             with contextlib.suppress(Exception):  # a front end that is gone must not end the widget's thread
                 update_display(widget.static(), raw=True, display_id=identity)

@@ -13,6 +13,7 @@ from mlops_lab import mlflow_ui, runstate
 from mlops_lab.events import TrackingRun
 from mlops_lab.plan import Plan
 
+UNDERWAY = ("starting", "sending", "running")  # the first two are of a run that has not begun: here, or on another engine
 _TEXT = 4000  # characters of a failure's traceback, a message or a parameter that are shown
 _CURVE = 120  # points of a plot
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -40,17 +41,23 @@ def picture(state: runstate.RunState, folder: Path | None, expected: Mapping[str
     }
 
 
-def starting(plan: Plan) -> runstate.RunState:
+def starting(plan: Plan, target: str = "local") -> runstate.RunState:
     """What is known of a run of a plan before it has begun."""
     pipeline = plan.pipeline
     steps = {step.name: runstate.StepState(step.name) for step in plan.steps}
+    status = "starting" if target == "local" else "sending"
     return runstate.RunState(
-        notebook=str(pipeline.notebook.path), pipeline=pipeline.name, status="starting", started=time.time(), steps=steps
+        notebook=str(pipeline.notebook.path),
+        pipeline=pipeline.name,
+        target=target,
+        status=status,
+        started=time.time(),
+        steps=steps,
     )
 
 
 def _step(step: runstate.StepState, expected: float | None, run_status: str) -> dict[str, Any]:
-    over = run_status not in ("running", "starting") and step.status in ("running", "retrying", "waiting")
+    over = run_status not in UNDERWAY and step.status in ("running", "retrying", "waiting")
     status = ("interrupted" if step.status == "running" else "skipped") if over else step.status
     failure = step.failure
     return {

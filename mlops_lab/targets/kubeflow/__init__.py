@@ -28,6 +28,13 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = (), plac
     return submit.run(plan, options, listeners, place)
 
 
+def refuse(plan: Plan, options: Options, place: str = "") -> None:
+    """Raise what keeps a plan from being sent, without asking the server; see `targets.refuse`."""
+    from mlops_lab.targets.kubeflow import submit
+
+    submit.refuse(plan, options, place)
+
+
 def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, ...] = ()) -> None:
     """Write down what is new of a run that goes on on Kubeflow; see `targets.refresh`."""
     from mlops_lab.targets.kubeflow import submit

@@ -74,6 +74,13 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = (), plac
     return folder
 
 
+def refuse(plan: Plan, options: Options, place: str = "") -> None:
+    """Raise what keeps a plan from being sent, without asking the server; see `targets.refuse`."""
+    select(plan, options)
+    sound_there(plan)
+    Connections().get(place or _place_before(options, Home.of(plan.pipeline.notebook.folder)))
+
+
 def refresh(folder: RunFolder, follow: bool = False, listeners: tuple[Listener, ...] = ()) -> None:
     """Write down what is new of a run: once, or with `follow` until it ends. Nothing to do where another process follows it.
 
