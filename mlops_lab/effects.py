@@ -113,7 +113,7 @@ def _passage(tree: ast.Module, names: Names) -> Passage:
 def composed(trees: Sequence[ast.Module], known: Survey) -> Effects:
     """The effects of cells that run in this order in one namespace."""
     passages = [passage_of(tree, known) for tree in trees]
-    found = remembered(trees[0], "_composed", passages, lambda: _composed(passages))
+    found: Effects | None = remembered(trees[0], "_composed", passages, lambda: _composed(passages))
     if found is None:
         return passage_of(ast.Module([statement for tree in trees for statement in tree.body], []), known).effects
     return found

@@ -10,22 +10,27 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 _GRAMMAR = "rfc3987_syntax"
 
 
 def defer_grammar() -> None:
-    """Import jsonschema so that the grammar is only built once an address is checked with it. Checks are the same as ever."""
-    if "jsonschema" in sys.modules or _GRAMMAR in sys.modules or find_spec(_GRAMMAR) is None:
+    """Have the grammar built when something is first checked with it. Checks are the same as ever."""
+    spec = None if _GRAMMAR in sys.modules else find_spec(_GRAMMAR)
+    if spec is None:
         return
+    stand_in = ModuleType(_GRAMMAR)
+    stand_in.__spec__, stand_in.__path__ = spec, spec.submodule_search_locations or []  # else importing it asks for them
+
+    def real(name: str) -> Any:
+        if sys.modules.get(_GRAMMAR) is stand_in:
+            del sys.modules[_GRAMMAR]
+        return getattr(import_module(_GRAMMAR), name)
 
     def is_valid_syntax(term: str, value: str) -> bool:
-        return bool(import_module(_GRAMMAR).is_valid_syntax(term, value))
+        return bool(real("is_valid_syntax")(term, value))
 
-    stand_in = ModuleType(_GRAMMAR)
-    stand_in.is_valid_syntax = is_valid_syntax  # type: ignore[attr-defined]
+    stand_in.is_valid_syntax = is_valid_syntax  # type: ignore[attr-defined]  # what jsonschema takes when it is imported
+    stand_in.__getattr__ = real  # type: ignore[method-assign]
     sys.modules[_GRAMMAR] = stand_in
-    try:
-        import_module("jsonschema")
-    finally:
-        sys.modules.pop(_GRAMMAR, None)

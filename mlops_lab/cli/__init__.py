@@ -6,7 +6,6 @@ kfp) are imported by the commands that use them, never here.
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ import typer
 from mlops_lab._version import __version__
 from mlops_lab.cli import comparing, connect, history, kubeflow, mlflow, notebooks, parameters, running
 from mlops_lab.cli.base import Group, out
+from mlops_lab.imports import defer_grammar
 
 COMMANDS = (
     notebooks.show,
@@ -66,7 +66,5 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Entry point of the command."""
-    # When nbformat is imported, jsonschema builds a grammar of IRIs for a check that notebooks have no use for, which takes
-    # longer than all else that a command imports.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    defer_grammar()
     app()
