@@ -17,6 +17,7 @@ from mlops_lab import executed, runstate
 from mlops_lab.checks import Diagnostic, check, require_sound
 from mlops_lab.errors import MlopsLabError, UsageError, did_you_mean
 from mlops_lab.events import AnyEvent, Output, RunStarted
+from mlops_lab.moves import notebook_of
 from mlops_lab.notebook import read
 from mlops_lab.parameters import Parameter
 from mlops_lab.parameters import check as check_values
@@ -246,7 +247,7 @@ class Run:
     @property
     def step_notebooks(self) -> dict[str, Path]:
         """The executed notebook of each step that has one; that of a step that runs is still being written."""
-        paths = {name: Path(step.notebook) for name, step in self.state.steps.items() if step.notebook}
+        paths = {name: self.folder.here(step.notebook) for name, step in self.state.steps.items() if step.notebook}
         return {name: path for name, path in paths.items() if path.exists()}
 
     def __repr__(self) -> str:
@@ -361,7 +362,7 @@ def to_resume(folder: RunFolder) -> tuple[Plan, Options, str]:
         raise UsageError(f"Run {folder.id} is still in progress; follow it with: mlops-lab logs {folder.id} --follow")
     if finished and finished.status == "done":
         raise UsageError(f"Run {folder.id} is done: there is nothing to resume.")
-    pipeline = load(started.notebook)
+    pipeline = load(notebook_of(folder) or started.notebook)
     defaults = {p.name: p.default for p in pipeline.parameters}
     given = {k: v for k, v in started.parameters.items() if k in defaults and v != defaults[k]}
     lineage: list[str] = []

@@ -221,7 +221,7 @@ def _run(order: Mapping[str, Any], reporter: _Reporter) -> str:
 
     if "resume" in order:
         plan, options, on = to_resume(RunFolder(Path(order["resume"])))
-        runs = Path(order["resume"]).parent
+        runs = Home.of(plan.pipeline.notebook.folder).runs  # the notebook may have been moved
         run = Run(target(on)(plan, options, (listen,)))
     else:
         if order["options"].get("on", "local") == "local":

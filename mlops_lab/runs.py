@@ -5,6 +5,7 @@
   runs/ID/          events.jsonl, notebook.ipynb (as it was run), run.lock, steps/NAME/ATTEMPT/...
   store/bundles/    values, by digest          store/results/   finished steps, by what they depend on
   locks/            one a notebook, held while it runs
+  moved.jsonl       notebooks that were renamed or moved after they were run (moves.py)
   mlflow.db         the default tracking store
 """
 
@@ -26,6 +27,7 @@ from mlops_lab.errors import BusyError, RunError, UsageError, did_you_mean
 from mlops_lab.events import AnyEvent, RunFinished, RunStarted, Tail, read_events
 
 HOME = "MLOPS_LAB_DIR"  # environment variable: keep runs elsewhere than beside the notebook
+MOVED = "moved.jsonl"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,15 @@ class Home:
                 raise RunError(f"Can't make a folder for the run in {self.runs}: {error.strerror}.") from None
             return RunFolder(self.runs / name)
 
+    def elsewhere(self) -> list[Home]:
+        """Where else earlier runs of the notebooks of this folder are kept: those of notebooks that were moved here."""
+        places = (Path(os.path.normpath(self.folder / move.runs)) for move in read_moves(self) if move.runs)
+        return [Home(path) for path in dict.fromkeys(places) if path != self.folder and (path / "runs").is_dir()]
+
+    def all(self) -> list[Home]:
+        """This one and `elsewhere`."""
+        return [self, *self.elsewhere()]
+
     def last_seconds(self, notebook: Path) -> dict[str, float]:
         """How long the steps of a notebook took when they last ran, by their names."""
         found: dict[str, float] = {}
@@ -137,12 +148,34 @@ class _Seconds(msgspec.Struct):
     seconds: float
 
 
+class Move(msgspec.Struct, omit_defaults=True):
+    """A line of `moved.jsonl`, its paths relative to the home: `source` became `target`; or earlier runs are kept in `runs`."""
+
+    time: float
+    source: str = ""
+    target: str = ""
+    runs: str = ""
+
+
+def read_moves(home: Home) -> list[Move]:
+    """What is noted of notebooks that were moved, in its order; damaged lines are left out."""
+    try:
+        lines = (home.folder / MOVED).read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(msgspec.DecodeError):
+            found.append(msgspec.json.decode(line, type=Move))
+    return found
+
+
 def homes(folder: Path) -> list[Home]:
     """The places below a folder (or beside a notebook) where runs are kept: two levels deep, hidden folders left out."""
     if os.environ.get(HOME):
         return [Home.of(folder)]
     if folder.suffix == ".ipynb":
-        return [Home.of(folder.absolute().parent)]
+        return Home.of(folder.absolute().parent).all()
     depth = len(folder.absolute().parts)
     found = [Home.of(folder)]
     for pattern in ("*/.mlops_lab", "*/*/.mlops_lab"):
@@ -177,6 +210,10 @@ class RunFolder:
         return self.path.name
 
     @property
+    def home(self) -> Home:
+        return Home(self.path.parent.parent)
+
+    @property
     def log(self) -> Path:
         return self.path / "events.jsonl"
 
@@ -184,6 +221,11 @@ class RunFolder:
     def notebook(self) -> Path:
         """The notebook as it was when the run began."""
         return self.path / "notebook.ipynb"
+
+    def here(self, file: str) -> Path:
+        """A file of an attempt by the path that it had when it was written; the folder with the runs may have moved since."""
+        here = self.path.parent.joinpath(*Path(file).parts[-5:])  # RUN/steps/STEP/ATTEMPT/FILE
+        return here if here.exists() else Path(file)
 
     def attempt(self, step: str, attempt: int) -> Path:
         return self.path / "steps" / step / str(attempt)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from mlops_lab.cli.base import FolderOption, JsonOption, complete_run, out
 from mlops_lab.errors import UsageError
+from mlops_lab.moves import notebook_of
 from mlops_lab.runs import find
 
 
@@ -34,11 +35,13 @@ def compare(
     from mlops_lab.server.states import outline
 
     found = [find(name, folder) for name in runs]
+    if len({run.id for run in found}) < max(len(found), 2):
+        raise UsageError(f"Name two or more different runs; {' and '.join(runs)} {'are one' if len(found) > 1 else 'is one'}.")
     started = [run.started for run in found]
     for run, begin in zip(found, started, strict=True):
         if begin is None:
             raise UsageError(f"Run {run.id} has no log to compare.")
-    root = os.path.commonpath([Path(begin.notebook).parent for begin in started if begin])
+    root = os.path.commonpath([place.parent for run in found if (place := notebook_of(run))])
     table = side_by_side(
         Runs(Places(root, allow_hidden=True)), [run.id for run in found], {run.id: outline(run.notebook) for run in found}
     )

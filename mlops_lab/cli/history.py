@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from rich.markup import escape
 from mlops_lab import events as ev
 from mlops_lab.cli.base import FolderOption, JsonOption, RunArgument, err, out
 from mlops_lab.errors import MlopsLabError, UsageError
+from mlops_lab.moves import Notebooks
 from mlops_lab.runs import RunFolder, find, homes
 from mlops_lab.targets import cancel as cancel_elsewhere
 from mlops_lab.targets import refresh
@@ -33,7 +35,10 @@ def runs(
     from mlops_lab.api import Run
     from mlops_lab.display import print_runs
 
-    folders = sorted((r for home in homes(folder) for r in home.list()), key=lambda r: r.id, reverse=True)
+    if not folder.exists():
+        raise UsageError(f"{folder}: there is no such {'notebook' if folder.suffix == '.ipynb' else 'folder'}.")
+    notebooks = {home: Notebooks(home) for home in homes(folder)}
+    folders = sorted((r for home in notebooks for r in home.list()), key=lambda r: r.id, reverse=True)
     if where:
         from mlops_lab.where import matching
 
@@ -44,13 +49,14 @@ def runs(
     for each in folders:
         _bring_up_to_date(each, unreachable)
         state = Run(each).state
-        if folder.suffix == ".ipynb" and state.notebook != str(folder.absolute()):
+        notebook = notebooks[each.home].now(each, state.notebook, state.started)
+        if folder.suffix == ".ipynb" and os.path.realpath(notebook) != os.path.realpath(folder):
             continue
         finished = sum(s.status in ("done", "cached") for s in state.steps.values())
         rows.append(
             {
                 "run": each.id,
-                "notebook": Path(state.notebook).name,
+                "notebook": notebook.name,
                 "status": state.status,
                 "target": state.target,
                 "started": state.started,
@@ -82,6 +88,8 @@ def logs(
     """Print what the steps of a run put out, and how they ended."""
     found = find(run, folder)
     started = found.started
+    if started is None and not found.is_active:
+        raise UsageError(f"Run {found.id} has no log that can be read: {found.log} is {'damaged' if found.log.exists() else 'gone'}.")
     if step and started and step not in started.steps:
         raise UsageError(f"Run {found.id} has no step {step!r}; it has: {', '.join(started.steps)}.")
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mlops_lab.server.core import Core
 
 
+_CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
+
+
 class MlopsLabApp(ExtensionApp):  # type: ignore[misc]
     """Notebooks as pipelines, in the Jupyter server."""
 
@@ -32,10 +35,25 @@ class MlopsLabApp(ExtensionApp):  # type: ignore[misc]
     )
 
     _core: Core | None = None
+    _moves: asyncio.Lock
 
     def initialize_handlers(self) -> None:
-        """The routes, below the server's base URL."""
+        """The routes, below the server's base URL; and what the contents manager tells."""
         self.handlers.extend((pattern, handler) for pattern, handler in HANDLERS)
+        self._moves = asyncio.Lock()
+        self.serverapp.event_logger.add_listener(schema_id=_CONTENTS, listener=self._on_contents)
+
+    async def _on_contents(self, *, data: dict[str, Any], **_: Any) -> None:
+        """A notebook that was renamed or moved in Jupyter keeps its runs."""
+        if data.get("action") == "rename":
+            async with self._moves:
+                core = await self.core()
+                await asyncio.to_thread(core.places.moved, data["source_path"], data["path"])
+
+    async def settled(self) -> None:
+        """Wait until what was just renamed is known under its new name."""
+        async with self._moves:
+            pass
 
     async def core(self) -> Core:
         """What all requests share; made, in a thread, for the first of them."""

@@ -68,6 +68,7 @@ class RunList(Handler):
     async def get(self) -> None:
         path, status = self.get_query_argument("path", ""), self.get_query_argument("status", "")
         limit, before = self.whole("limit", 50, 1, 1000), self.get_query_argument("before", "")
+        await self.app.settled()
         self.reply(await self.core.readers.run(self.core.runs.page, path, status, limit, before))
 
     @may("execute")

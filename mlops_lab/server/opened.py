@@ -13,6 +13,7 @@ from typing import Any
 from mlops_lab import events as ev
 from mlops_lab.errors import BusyError, NotebookError
 from mlops_lab.executed import write, write_text
+from mlops_lab.moves import notebook_of
 from mlops_lab.notebook import read
 from mlops_lab.runs import RunFolder
 from mlops_lab.runstate import StepState
@@ -33,7 +34,7 @@ def open_step(runs: Runs, name: str, step: str, attempt: int = 0) -> dict[str, A
     """Write the notebook beside the one that was run, unless it is there already, and tell where to go in it. It parses."""
     run, state, known = runs.step_of(name, step)
     folder, attempt = _attempt_of(run, known, attempt)
-    notebook = Path(state.notebook)
+    notebook = notebook_of(run) or Path(state.notebook)
     executed = _cells(folder, name, step)
     first_ours = [cell for cell in executed if "cell" not in cell["metadata"].get("mlops_lab", {})]
     own = [cell for cell in executed if cell not in first_ours]
@@ -67,7 +68,8 @@ def open_step(runs: Runs, name: str, step: str, attempt: int = 0) -> dict[str, A
 def _attempt_of(run: RunFolder, step: StepState, attempt: int) -> tuple[Path, int]:
     """Folder and number of the attempt that is meant."""
     if not attempt and step.status == "cached":
-        return Path(step.notebook).parent, int(Path(step.notebook).parent.name)
+        folder = run.here(step.notebook).parent
+        return folder, int(folder.name)
     if attempt > step.attempt:
         raise NotFound(f"Step {step.name!r} of run {run.id} has no attempt {attempt}; it had {step.attempt}.")
     if not step.attempt:

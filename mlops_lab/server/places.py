@@ -6,6 +6,7 @@ root, and nowhere else. A run is visible if the notebook that it ran is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -14,6 +15,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlops_lab.errors import MlopsLabError
+from mlops_lab.moves import notebook_of, record
 from mlops_lab.runs import HOME, Home, RunFolder
 from mlops_lab.server.errors import Forbidden, NotFound
 
@@ -92,9 +95,9 @@ class Places:
         raise NotFound(f"There is no run {name!r}.")
 
     def path_of_run(self, run: RunFolder) -> str | None:
-        """The path of the notebook that a run ran; None if it isn't below the root or its log doesn't begin yet."""
-        started = run.started
-        return self.path_of(started.notebook) if started else None
+        """The path that the notebook of a run has now; None if it isn't below the root or the log doesn't begin yet."""
+        notebook = notebook_of(run)
+        return self.path_of(notebook) if notebook else None
 
     def homes(self, path: str = "", fresh: bool = False) -> list[Home]:
         """Where the runs of a notebook, or of all notebooks in a folder and below it, are kept."""
@@ -102,7 +105,7 @@ class Places:
         if os.environ.get(HOME):
             return [Home.of(inside)]
         if inside.suffix == ".ipynb":
-            return self._known([inside.parent])
+            return [home for home in Home.of(inside.parent).all() if home.runs.is_dir() and self.path_of(home.runs)]
         with self._lock:
             age = time.monotonic() - self._searched
             if not self._searched or age > (1.0 if fresh else _FRESH):
@@ -115,6 +118,17 @@ class Places:
         """A run of this notebook has begun: its folder is one to look into, at once."""
         with self._lock:
             self._homes.setdefault(notebook.parent, Home.of(notebook.parent))
+
+    def moved(self, old: str, new: str) -> None:
+        """A file or folder was renamed or moved."""
+        with contextlib.suppress(MlopsLabError):  # what is outside of the root or hidden has no runs here
+            source, target = self.below(old), self.below(new)
+            record(source, target)
+            if target.is_dir():
+                with self._lock:
+                    self._searched = 0.0
+            else:
+                self.remember(target)
 
     @staticmethod
     def _known(folders: list[Path]) -> list[Home]:

@@ -24,6 +24,7 @@ from typing import Any
 from mlops_lab.api import versions_around
 from mlops_lab.errors import UsageError
 from mlops_lab.events import Output
+from mlops_lab.moves import notebook_of
 from mlops_lab.results import Version
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runstate import RunState
@@ -84,7 +85,7 @@ def previews(runs: Runs, name: str, step: str, names: Collection[str] = (), impo
             one.model |= {"version": "", "error": out.version.partition(":")[2]}
     if limits is not None:
         telling = [o for o in (*chosen[0], *chosen[1]) if "error" not in o.model and o.output.type not in _NOTHING_TO_SEE]
-        _load(run, state.notebook, telling, imports or {}, limits)
+        _load(run, str(notebook_of(run) or state.notebook), telling, imports or {}, limits)
     return {"outputs": {one.name: one.model for one in chosen[0]}, "inputs": {one.name: one.model for one in chosen[1]}}
 
 
@@ -108,7 +109,7 @@ def _asked(run: RunFolder, state: RunState, step: str) -> tuple[list[_Asked], li
 
 def _load(run: RunFolder, notebook: str, values: list[_Asked], imports: Mapping[str, list[str]], limits: Limits) -> None:
     """Add what is known only to who loads the values: from what was kept, else by loading them."""
-    home = Home(run.path.parent.parent)
+    home = run.home
     kept = home.folder / "store" / "previews"
     missing: dict[str, list[_Asked]] = {}
     for one in values:

@@ -15,6 +15,7 @@ from mlops_lab import background
 from mlops_lab import events as ev
 from mlops_lab.checks import require_sound
 from mlops_lab.errors import BusyError, MlopsLabError, UsageError, did_you_mean
+from mlops_lab.moves import Notebooks
 from mlops_lab.notebook import read
 from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
@@ -52,13 +53,14 @@ class Runs:
             raise UsageError(f"There is no status {word!r}{did_you_mean(word, STATUSES)}. Known: {', '.join(STATUSES)}.")
         only = self.places.notebook(path, must_exist=False) if path.endswith(".ipynb") else None
         folder = self.places.path_of(self.places.below(path)) if path.strip("/") and only is None else ""
-        folders = sorted((r for h in self.places.homes(path) for r in h.list()), key=lambda run: run.id, reverse=True)
+        runs = [(run, known) for h in self.places.homes(path) for known in [Notebooks(h)] for run in h.list()]
         found: list[dict[str, Any]] = []
-        for run in folders:
+        for run, known in sorted(runs, key=lambda each: each[0].id, reverse=True):
             if (before and run.id >= before) or run.path.is_symlink():
                 continue
             followed = self.logs.follow(run)
-            at = self.places.path_of(followed.state.notebook) if followed.state.notebook else None
+            recorded = followed.state.notebook
+            at = self.places.path_of(known.now(run, recorded, followed.state.started)) if recorded else None
             if at is None or (only and at != self.places.path_of(only)) or (folder and not at.startswith(f"{folder}/")):
                 continue
             summary = self._summary(run, followed, at)
@@ -163,7 +165,7 @@ class Runs:
         attempt = attempt or state.attempt
         folder = run.attempt(step, attempt)
         if state.status == "cached" and not attempt:
-            folder = Path(state.notebook).parent
+            folder = run.here(state.notebook).parent
         elif not folder.is_dir():
             if not attempt or attempt > state.attempt:
                 state_text = f"has had {state.attempt} attempts" if state.attempt else "did not run"
@@ -216,7 +218,7 @@ class Runs:
     def delete(self, name: str, force: bool = False) -> None:
         """Remove a run's folder; unless by force, not that of a run from which others show the outputs of steps."""
         run, _ = self.places.run(name)
-        home = Home(run.path.parent.parent)
+        home = run.home
         with home.exclusive():
             if run.is_active or goes_on_elsewhere(run):
                 raise BusyError(f"Run {name} is in progress. Cancel it first.")

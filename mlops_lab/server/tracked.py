@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lab import mlflow_ui
-from mlops_lab.runs import Home
+from mlops_lab.moves import notebook_of
 from mlops_lab.server.errors import NotFound
 from mlops_lab.server.runs import Runs
-from mlops_lab.tracking import default_uri, without_password
+from mlops_lab.tracking import store_of
 
 
 class Trackers:
@@ -38,10 +38,8 @@ class Trackers:
         server = mlflow_ui.address(tracked.uri)
         if server:
             return {"url": server + place, "place": place}
-        folder = Path(state.notebook).parent
-        # The log has no passwords: the environment has them, for the store that it names.
-        known = (default_uri(folder), f"sqlite:///{Home(run.path.parent.parent).folder / 'mlflow.db'}")
-        uri = next((each for each in known if without_password(each) == without_password(tracked.uri)), tracked.uri)
+        folder = (notebook_of(run) or Path(state.notebook)).parent
+        uri = store_of(tracked.uri, folder / "notebook.ipynb", run.home.folder)
         with self._lock:
             ui = mlflow_ui.Ui.open(folder, uri, origins=[origin] if origin.startswith(("http://", "https://")) else [])
             if ui.process:

@@ -98,11 +98,11 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/mlops-lab/api"
 
-    def ask(self, method: str, route: str, body: Any = None, token: str = TOKEN) -> Answer:
+    def ask(self, method: str, route: str, body: Any = None, token: str = TOKEN, base: str = "") -> Answer:
         """Ask the server; whatever the status, the answer's content is decoded."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + route, data, headers, method=method)
+        request = urllib.request.Request((base or self.url) + route, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 status, text, found = answer.status, answer.read(), dict(answer.headers)
@@ -115,6 +115,10 @@ class Server:
 
     def post(self, route: str, body: Any = None) -> Answer:
         return self.ask("POST", route, body)
+
+    def contents(self, method: str, path: str, body: Any = None) -> Answer:
+        """Ask Jupyter's own contents API, as its file browser does."""
+        return self.ask(method, path, body, base=f"http://127.0.0.1:{self.port}/api/contents/")
 
     def write(self, name: str, cells: Sequence[CellSpec], metadata: dict[str, Any] | None = None) -> Path:
         """A notebook below the server's root."""

@@ -303,3 +303,34 @@ def test_a_run_whose_notebook_is_lost_is_still_shown(server):
     assert (state["status"], state["cells"], state["step_states"][0]["cells"]) == ("done", {}, [])
     lost = server.get(f"/runs/{run}/notebook")
     assert (lost.status, "not a notebook" in lost["message"]) == (404, True)
+
+
+def test_a_notebook_that_is_renamed_or_moved_in_jupyter_keeps_its_runs(server):
+    server.write("before/a.ipynb", [("step:a", "x = 1"), ("step:b", "print(x)\nassert x == 2")])
+    run = server.run("before/a.ipynb")
+    server.wait(run, "failed")
+
+    def renamed(old: str, new: str) -> None:
+        assert server.contents("PATCH", old, {"path": new}).status == 200
+        assert server.get(f"/runs?path={old}")["runs"] == []
+
+    def listed(path: str) -> list[str]:
+        return [each["id"] for each in server.get(f"/runs?path={path}")["runs"]]
+
+    renamed("before/a.ipynb", "before/b.ipynb")
+    assert listed("before/b.ipynb") == [run]
+    (server.root / "after").mkdir()
+    renamed("before/b.ipynb", "after/b.ipynb")
+    assert listed("after/b.ipynb") == [run]
+    server.contents("PATCH", "after", {"path": "renamed"})
+    assert listed("renamed/b.ipynb") == [run]
+    server.contents("PATCH", "before", {"path": "kept"})
+    assert server.get(f"/runs/{run}")["path"] == "renamed/b.ipynb"
+    assert listed("renamed/b.ipynb") == [run], "where its runs are kept was renamed"
+    again = server.post(f"/runs/{run}/resume")
+    assert again.status == 201, again
+    resumed = again["id"]
+    assert server.wait(resumed, "failed")["path"] == "renamed/b.ipynb"
+    assert server.get(f"/runs/{run}/notebook")["cells"][1]["outputs"][0]["text"] == "1\n"
+    opened = server.post(f"/runs/{run}/steps/b/open", {})
+    assert (opened.status, opened["path"]) == (201, f"renamed/b-b-{run}.ipynb")
