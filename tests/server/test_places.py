@@ -98,7 +98,7 @@ def test_a_run_that_began_after_the_last_search_is_found(root):
 def test_runs_of_notebooks_outside_the_root_are_not_shown(root, monkeypatch):
     outside = root.parent / "outside"
     run_of(outside / "nb.ipynb", "20260101-000000-aaaa")
-    run_of(outside / "nb.ipynb", "20260101-000000-bbbb", home=root / "sub" / ".mlops_lab")
+    run_of(outside / "nb.ipynb", "20260101-000000-bbbb", home=root / "elsewhere" / ".mlops_lab")
     for name in ("20260101-000000-aaaa", "20260101-000000-bbbb", "../20260101-000000-aaaa", "..", ".", "a/b"):
         with pytest.raises(NotFound):
             Places(root).run(name)
