@@ -40,6 +40,7 @@ _COMMON = {
     **dict.fromkeys("load listdir scandir walk getsize getmtime stat unpack_archive glob iglob".split(), "read"),
     **dict.fromkeys("save dump mkdir remove unlink rmdir make_archive".split(), "write"),
 }
+_LISTINGS = frozenset({"listdir", "scandir"})  # without a path, of the working folder
 _FROM_TO = frozenset("copy copyfile copy2 copytree move rename replace link symlink renames".split())
 _MOVES = frozenset("move rename replace renames".split())
 # Classes and functions that take (path, mode) as `open` does.
@@ -49,7 +50,8 @@ _PATH_WRITE = frozenset({"write_text", "write_bytes"})
 _PATH_METHODS = {**dict.fromkeys("iterdir glob rglob exists is_file is_dir stat".split(), "read"),
                  **dict.fromkeys("touch mkdir unlink rmdir".split(), "write")}  # fmt: skip
 _PATH_CLASSES = frozenset({"Path", "PurePath", "PosixPath"})
-_FOLDED_CALLS = _PATH_CLASSES | {"join", "joinpath", "str", "fspath", "abspath"}
+_HERE = _PATH_CLASSES | {"cwd", "getcwd"}  # without arguments, the working folder
+_FOLDED_CALLS = _HERE | {"join", "joinpath", "str", "fspath", "abspath"}
 _MAKE_PATHS = frozenset("join joinpath append replace split endswith startswith format str fspath abspath print".split())
 _PATH_KEYWORDS = frozenset("path fname filepath_or_buffer path_or_buf filename file filepath filepath_or_buf f fp where uri "
                            "excel_writer path_or_buffer database name source sink".split())  # fmt: skip
@@ -103,7 +105,7 @@ def fold(node: ast.AST, known: Mapping[str, str], gap: str | None = None) -> str
     if isinstance(node, ast.Call) and not node.keywords:
         name, receiver = _called(node)
         if name in _FOLDED_CALLS:
-            parts = [fold(a, known, gap) for a in node.args]
+            parts = [fold(a, known, gap) for a in node.args] or ["."] * (name in _HERE)
             if name == "joinpath" and receiver is not None:
                 parts.insert(0, fold(receiver, known, gap))
             if parts and all(parts):
@@ -156,6 +158,8 @@ def _opened(call: ast.Call, known: Mapping[str, str]) -> Iterator[tuple[str, ast
     elif name == "connect" and first is not None and fold(first, known) not in {None, ":memory:"}:
         if _is_file(_path(first, known)):
             yield "write", first  # a database: the connection may do both
+    elif of_module and name in _LISTINGS and not call.args and not call.keywords:
+        yield "read", ast.Constant(".")
     elif (of_module and name in _COMMON) or (receiver is None and name in {"glob", "iglob"}):
         # `np.save(path, x)`, `torch.save(x, path)`; `json.dump(x, file)` is given an open file
         candidates = [first, *call.args[1:2], _argument(call, 2, *_PATH_KEYWORDS)]

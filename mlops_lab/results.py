@@ -20,7 +20,7 @@ import msgspec
 
 from mlops_lab.events import Failure
 from mlops_lab.runtime import FORMAT
-from mlops_lab.runtime.files import state_of
+from mlops_lab.runtime.files import concerns, state_of
 
 Version = list[str]  # [bundle, content]: the bundle that holds a value, and the digest of the value alone
 _MISSING = re.compile(r"No module named '([\w.]+)'|cannot import name .* from '([\w.]+)'")
@@ -121,8 +121,8 @@ def stale_input(result: Result, current: Mapping[str, Version]) -> str | None:
     for path, state in result.files_read.items():
         now = current.get(f"file:{path}")
         if path.endswith("/"):
-            names = state.split("/")
-            if any((name in names) != there for name, there in _names_in(path, current).items()):
+            names, matters = state.split("/"), concerns(state)
+            if any((name in names) != there and matters(name) for name, there in _names_in(path, current).items()):
                 return f"file {path}"
         elif now is not None and not _same_file(state, now[1]):
             return f"file {path}"
@@ -159,8 +159,9 @@ def clash(above: Result, below: Result) -> str:
     for path, wrote in sorted(below.files_written.items()):
         seen, written = above.files_read.get(path), above.files_written.get(path)
         if path.endswith("/"):
-            names = (seen or "").split("/")
-            if seen is not None and (seen[:1] == "#" or any((c[:1] == "+") == (c[1:] in names) for c in _surely(wrote))):
+            names, matters = (seen or "").split("/"), concerns(seen or "")
+            changes = [(change[:1] == "+", change[1:]) for change in _surely(wrote)]
+            if seen is not None and (seen[:1] == "#" or any(came == (n in names) and matters(n) for came, n in changes)):
                 return path
         elif written is not None:
             if not (wrote[0] == "~" or written[0] == "~" or wrote == "folder"):
@@ -286,8 +287,10 @@ class ResultStore:
             file = Path(full)
             return file.is_file() and f":{file.stat().st_size}" == state
         now = state_of(full)
-        if path.endswith("/") and "absent" not in (state, now):
-            return set(now.split("/")) ^ set(state.split("/")) <= _names_in(path, current).keys()
+        if path.endswith("/") and not {"absent", "#"} & {state, now, state[:1], now[:1]}:
+            matters = concerns(state)
+            changed = set(now.split("/")[1:]) ^ set(state.split("/")[1:])
+            return {name for name in changed if matters(name)} <= _names_in(path, current).keys()
         return now == state
 
     def _filed(self, recipe: Recipe) -> Iterator[Result]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .files import concerns
+
 _TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # a tracking store of one's own, where there is no server
 
 
@@ -46,5 +48,6 @@ def _shared(early: Mapping[str, Any], late: Mapping[str, Any]) -> str:
 
 def _listed(changes: str, seen: str) -> bool:
     """True if names in a folder were seen as they are after these changes."""
-    names = seen.split("/")
-    return seen[:1] != "#" and all((c[:1] == "+") == (c[1:] in names) for c in (x.lstrip("~") for x in changes.split("/")) if c)
+    names, matters = seen.split("/"), concerns(seen)
+    came = [(change[:1] == "+", change[1:]) for change in (x.lstrip("~") for x in changes.split("/")) if change]
+    return seen[:1] != "#" and all(there == (name in names) for there, name in came if matters(name))

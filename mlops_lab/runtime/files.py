@@ -6,7 +6,8 @@ names in that folder. The state of a path is one of these texts:
     absent        there is nothing
     folder        there is a folder
     DIGEST:SIZE   a file; `:SIZE` if the step only asked about it
-    /NAME/NAME    the names in a folder; `#DIGEST` if there are very many
+    /NAME/NAME    the names in a folder; `#DIGEST` if there are very many; with `?PATTERN` in front, a regular
+                  expression, those that it matches: the step looked for no others (`glob("*.csv")`)
     changed       a file that somebody else changed after the step had opened it
 
 What a step wrote has its state afterwards, with `~` in front if it may have been another step: the file changed while a
@@ -16,9 +17,11 @@ process ran that the step had started. For a folder it is `+NAME` and `-NAME` of
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -178,8 +181,9 @@ class OpenedFiles:
 
     def _list(self, path: Any = None) -> None:
         name = self._name("." if path is None else path)
-        if name is not None and f"{name}/" not in self._seen and not _called_by(_LISTING):
-            self._seen[f"{name}/"] = state_of(self._full(name) + "/")
+        known = self._seen.get(f"{name}/")
+        if name is not None and (known is None or known[:1] == "?") and not _called_by(_LISTING):
+            self._seen[f"{name}/"] = _joined(known, _narrowed(state_of(self._full(name) + "/"), _looked_for()))
 
     def _glob(self, pattern: Any) -> None:
         if not any(c in os.fsdecode(pattern) for c in "*?["):
@@ -279,6 +283,50 @@ def _ignored(folder: str) -> dict[bool, tuple[str, ...]]:
     hidden = () if home in {"/", ""} else (os.path.join(home, "."), os.path.join(os.path.realpath(home), "."))
     ignored = tuple(sorted((every - {os.sep}) | set(hidden)))
     return {True: tuple(p for p in ignored if p.startswith(folder) and p != folder), False: ignored}
+
+
+def _looked_for() -> str:
+    """The regular expression that the names matter by to what has made the audit hook list a folder; nothing if all do."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in {"glob", "pathlib"}:
+        names, found = frame.f_locals, ""
+        if frame.f_code.co_name == "_glob1":
+            found = fnmatch.translate(os.fsdecode(names["pattern"]))
+        elif frame.f_code.co_name in {"_select_from", "select_wildcard"}:  # of pathlib up to Python 3.12, and above
+            match = names.get("match") or getattr(names.get("self"), "match", None)
+            found = str(getattr(getattr(match, "__self__", None), "pattern", ""))
+        if found:
+            return re.sub(r"\\z$", r"\\Z", found.replace("[^/]", "."))  # as later Pythons write it
+        frame = frame.f_back
+    return ""
+
+
+def _narrowed(state: str, pattern: str) -> str:
+    """The state of the names in a folder for who looks for those of a pattern only."""
+    if not pattern or "/" in pattern or state[:1] not in {"", "/"}:
+        return state
+    return "".join([f"?{pattern}", *(f"/{name}" for name in state.split("/")[1:] if re.match(pattern, name))])
+
+
+def _joined(known: str | None, state: str) -> str:
+    """The state of the names in a folder that was listed twice; of a name that mattered both times, what was seen first."""
+    if known is None or state[:1] not in {"", "/", "?"}:
+        return state
+    concerned = concerns(known)
+    before, *first = known.split("/")
+    pattern, *now = state.split("/")
+    if pattern:
+        pattern = before if pattern[1:] in before else f"{before}|{pattern[1:]}"
+    return "".join([pattern, *(f"/{name}" for name in sorted({*first, *(n for n in now if not concerned(n))}))])
+
+
+def concerns(state: str) -> Callable[[str], bool]:
+    """Whether a name in a folder, that is there or not, is part of this state of the folder's names."""
+    if state[:1] != "?":
+        return lambda name: True
+    return lambda name: re.match(state[1:].partition("/")[0], name) is not None
 
 
 @functools.lru_cache(4096)

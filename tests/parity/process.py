@@ -145,11 +145,13 @@ class _Files(kit.OpenedFiles):  # type: ignore[misc, name-defined]
 
 @functools.cache
 def _hook_files() -> None:
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if _Files.now is not None and _Files.now.watching:
-            _Files.now._hook(event, arguments)
-
-    sys.addaudithook(hook)
+    # As if it stood in the module of the real hook, which looks at who called it.
+    names: dict[str, Any] = {"files": _Files}
+    source = (
+        "def hook(event, arguments):\n    if files.now is not None and files.now.watching: files.now._hook(event, arguments)"
+    )
+    exec(compile(source, sys.modules[kit.OpenedFiles.__module__].__file__ or "", "exec"), names)
+    sys.addaudithook(names["hook"])
 
 
 class Shell:

@@ -32,6 +32,10 @@ ROWS: dict[str, tuple[list[str], str]] = {
          "print(sorted(os.listdir(folder)))",
          f"{WAIT}\nopen('apart.txt', 'w').write('1')",
          "from pathlib import Path\nprint(sorted(p.name for p in Path(folder).iterdir()))"], "['p']"),
+    "a pattern that files of a later step don't match": (
+        [f"import glob\n{WAIT}\nprint(glob.glob('*.gone'), glob.glob('*.' + 'none'))",
+         "from pathlib import Path\nPath('later.' + 'pkl').write_text('1')\nprint([p.name for p in Path('.').glob('later.*')])"],
+        "['later.pkl']"),
     "a file that a child process writes": (
         ["import os, subprocess, sys\nchild = 'child.txt'\ncode = f'open({child!r}, chr(119)).write(chr(120))'",
          f"{WAIT}\nsubprocess.run([sys.executable, '-c', code])",
