@@ -7,11 +7,9 @@ notebook and the pipeline made from it compare equal. Nothing is run.
 from __future__ import annotations
 
 import ast
-import base64
 import difflib
 import hashlib
 import json
-import lzma
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ from mlops_lab.errors import UsageError
 from mlops_lab.notebook import read
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
-from mlops_lab.targets.kubeflow import document, files
+from mlops_lab.targets.kubeflow import document, files, packing
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 
 
@@ -169,8 +167,11 @@ def _constants(source: str) -> dict[str, Any]:
 def _files(found: Mapping[str, Any]) -> dict[str, str]:
     if "FILES" not in found:
         return {}
-    packed = json.loads(lzma.decompress(base64.b85decode(found["FILES"])))
-    return {path: hashlib.sha256(text.encode("latin-1")).hexdigest() for path, (_, text) in packed.items()}
+    try:
+        contents = packing.unpacked_files(found["FILES"])
+    except (OSError, ValueError):  # packed by another version
+        return {}
+    return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
 
 
 def differences(one: Picture, other: Picture) -> list[Difference]:

@@ -302,7 +302,7 @@ class _Work:
             shutil.copyfile(self._bundle(output["version"][0]), path)
             for key in ("type", "preview"):
                 if output.get(key):
-                    artifact.metadata[key] = output[key]
+                    artifact.metadata[key] = output[key].replace("{{", "{ {")  # Argo would look for a value to put in
             artifact.metadata["digest"] = output["version"][1]
 
     def _hand_on_state(self, outputs: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from mlops_lab.targets.kubeflow.connections import Connection, Connections
 from mlops_lab.targets.kubeflow.podlog import PodLog
 
 from .cluster import TOKEN
+from .rules import arrives
 from .server import Cluster, serve
 
 BARE = Path(__file__).with_name("bare.py")
@@ -129,7 +130,7 @@ def run_all(python, folder, work, fork=False, runner="subprocess"):
     for number, (compiled, arguments) in enumerate(work):
         place = folder / str(number)
         place.mkdir()
-        (place / "pipeline.yaml").write_text(compiled.yaml)
+        (place / "pipeline.yaml").write_text(arrives(compiled.yaml))
         rows.append({"pipeline": str(place / "pipeline.yaml"), "root": str(place / "root"), "log": str(place / "log"),
                      "arguments": arguments})  # fmt: skip
     (folder / "work.json").write_text(json.dumps({"runs": rows, "fork": fork, "runner": runner}))

@@ -13,6 +13,13 @@ FILE = 32 * 1024 * 1024
 ARGUMENT = 128 * 1024
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
+REPLACED = ("{{", "$$", "$(")  # by Argo and by Kubernetes, in whatever passes through them
+
+
+def arrives(text):
+    """What a container gets of a text: Kubernetes makes one dollar sign of two, and puts in what it knows of `$(NAME)`."""
+    return re.sub(r"\$(\$|\(KFP_POD_NAME\))", lambda found: "$" if found[1] == "$" else "pod-1", text)
+
 
 def hold(text):
     """Assert that a compiled pipeline follows the rules; returns its specification as a message."""
@@ -33,6 +40,7 @@ def hold(text):
         component = spec.components[task.component_ref.name]
         container = executors[component.executor_label]["container"]
         assert all(len(part.encode()) < ARGUMENT for part in [*container["command"], *container["args"]])
+        assert not [sign for sign in REPLACED if sign in container["command"][-1]]
         assert container["image"]
         declared = component.input_definitions
         assert set(task.inputs.parameters) <= set(declared.parameters)
@@ -47,6 +55,7 @@ def hold(text):
             assert source.producer_task in task.dependent_tasks
             left = spec.components[tasks[source.producer_task].component_ref.name].output_definitions.artifacts
             assert left[source.output_artifact_key].artifact_type == declared.artifacts[key].artifact_type
+    assert "{{" not in json_format.MessageToJson(spec.root)
     for parameter in spec.root.input_definitions.parameters.values():
         assert parameter.HasField("default_value")
         assert not parameter.literals or parameter.default_value in parameter.literals

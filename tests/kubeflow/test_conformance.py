@@ -19,6 +19,7 @@ from parity.everyday import EVERYDAY
 from parity.test_table import MISSING, ROWS, batches, cells_of, clean, outputs, straight, write
 
 import mlops_lab
+from mlops_lab.errors import UsageError
 from mlops_lab.executed import assemble
 from mlops_lab.learn import learn
 from mlops_lab.runtime import remote
@@ -26,6 +27,7 @@ from mlops_lab.targets import Options
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 
 from .conftest import run_all
+from .rules import hold
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAPS = 4
@@ -182,6 +184,31 @@ def test_what_only_a_compiled_pipeline_has_to_carry_is_carried(run_locally, tmp_
     assert [output.text for output in last] == [output.text for output in local.notebook().cells[-1].outputs]
     assert "0.25 [4, 5, 6] x 0.5 6 [1, 2, 3] -1 True 1" in last[0].text
     assert run.value("change", "rows") == [1, 2, 3]
+
+
+REPLACED = "costs $$5, $(KFP_POD_NAME), ${x}, {{$}}, {{workflow.name}}, {{=1}}, {{{{, $$$, $$(x), \\{{n}}"
+
+
+def test_what_kubernetes_and_argo_would_replace_arrives_as_it_stands(run_all_locally, notebook, monkeypatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    cells = [
+        ("parameters", f"text = {REPLACED!r}\nname = 'plain'  # with {{{{it}}}}"),
+        ("step:raw", f"one = r'''{REPLACED}'''\nlines = ['{{{{a}}}}\\n']"),
+        ("step:quoted", f"two = {REPLACED!r} + \"'''\" + '\"\"\"'\nmodel = {{'a': {{{{'b'}}: 1}} if False else {{}}}}"),
+        ("step:show", "print(one, two, text, name, lines, sep='|')"),
+    ]
+    pipeline = mlops_lab.load(notebook(cells))
+    compiled = compile_pipeline(pipeline.plan, install=False)
+    hold(compiled.yaml)
+    (run,) = run_all_locally([compiled])
+    assert run.has("show"), run.log[-3000:]
+    (output,) = executed(run, pipeline).cells[-1].outputs
+    assert output.text.startswith(f"{REPLACED}|{REPLACED}")
+    assert f"|{REPLACED}|plain|['{{{{a}}}}\\n']" in output.text
+    assert run.value("raw", "one") == REPLACED
+    with pytest.raises(UsageError, match=r"The parameter name is 'a\$\$'. On the way to a step"):
+        compiled.arguments({"name": "a$$"})
+    assert json.loads(compiled.arguments({"text": "a$$(b){{"})["text"]) == "a$$(b){{"
 
 
 def test_a_part_of_a_pipeline_runs_with_what_it_needs_and_nothing_else(run_all_locally, notebook):

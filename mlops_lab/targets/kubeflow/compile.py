@@ -24,7 +24,8 @@ from mlops_lab.scopes import module_names
 from mlops_lab.targets import Options
 from mlops_lab.targets.attempt import dotted, order_of
 from mlops_lab.targets.kubeflow import document, files, settings, source
-from mlops_lab.targets.kubeflow.interface import Interface, Interfaces, Names, Value, native_type
+from mlops_lab.targets.kubeflow.interface import Interface, Interfaces, Names, Value, as_json, native_type
+from mlops_lab.targets.kubeflow.packing import in_words
 from mlops_lab.targets.kubeflow.requirements import python_version, requirements
 from mlops_lab.targets.selection import Selection, select
 
@@ -249,11 +250,11 @@ def _describe(spec: Any, values: tuple[Value, ...]) -> None:
         texts = [parameter.description] if parameter.description else []
         if value.is_json or parameter.type.bounds:
             texts.append(parameter.annotation + (", as JSON text" if value.is_json else ""))
-        declared.description = "; ".join(texts)
+        declared.description = in_words("; ".join(texts))
         for choice in parameter.type.choices:
             literal = declared.literals.add()
             if isinstance(choice, str) or value.is_json:
-                literal.string_value = json.dumps(choice, ensure_ascii=False) if value.is_json else choice
+                literal.string_value = as_json(choice) if value.is_json else choice
             elif isinstance(choice, bool):
                 literal.bool_value = choice
             else:

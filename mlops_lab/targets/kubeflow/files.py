@@ -5,7 +5,6 @@ Data comes from the plan's analysis; `source.py` packs it into the first compone
 
 from __future__ import annotations
 
-import lzma
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from pathlib import Path
 from mlops_lab.errors import UsageError
 from mlops_lab.files import UNKNOWN
 from mlops_lab.plan import Plan
+from mlops_lab.targets.kubeflow.packing import compressed_size
 from mlops_lab.targets.kubeflow.requirements import local_modules, pipeline_trees
 
 LIMIT = 48 * 1024  # bytes, compressed: what is left of one argument of a program besides the runtime and a step's cells
@@ -25,12 +25,12 @@ def packed(plan: Plan) -> dict[str, tuple[int, bytes]]:
     found: dict[str, tuple[int, bytes]] = {}
     for relative, path in sorted(local_files(plan).items()):
         size = path.stat().st_size
-        if size > 64 * LIMIT or _compressed(path.read_bytes()) > LIMIT:
+        if size > 64 * LIMIT or compressed_size(path.read_bytes()) > LIMIT:
             raise UsageError(_too_large(relative, size))
         found[relative] = (path.stat().st_mode & 0o777, path.read_bytes())
-    total = _compressed(b"".join(content for _, content in found.values()))
+    total = compressed_size(b"".join(content for _, content in found.values()))
     if total > LIMIT:
-        largest = max(found, key=lambda name: _compressed(found[name][1]))
+        largest = max(found, key=lambda name: compressed_size(found[name][1]))
         raise UsageError(
             f"The {len(found)} files that the notebook reads have {total / 1024:.0f} KB compressed, and {LIMIT // 1024} KB can "
             f"travel inside a pipeline. The largest is {largest}. {WAYS_OUT}"
@@ -49,10 +49,6 @@ def _too_large(relative: str, size: int) -> str:
         f"{relative} ({size / 1e6:.1f} MB), which the notebook reads, is too large to travel inside the pipeline: "
         f"{LIMIT // 1024} KB compressed is the most. {WAYS_OUT}"
     )
-
-
-def _compressed(content: bytes) -> int:
-    return len(lzma.compress(content, preset=6))
 
 
 def local_files(plan: Plan) -> dict[str, Path]:

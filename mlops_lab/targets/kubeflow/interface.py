@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mlops_lab.errors import UsageError
 from mlops_lab.parameters import Parameter
 from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.scopes import every_node
 from mlops_lab.stepnb import step_parameters
+from mlops_lab.targets.kubeflow.packing import in_json, is_replaced
 
 _NATIVE = {"int": int, "float": float, "str": str, "bool": bool}
 _LARGEST = 2**53  # whole numbers travel as JSON numbers, which are exact up to here
@@ -64,7 +66,15 @@ class Value:
 
     def of(self, value: Any) -> Any:
         """A value as KFP takes it."""
-        return json.dumps(value, ensure_ascii=False) if self.is_json else float(value) if self.native == "float" else value
+        if self.is_json:
+            return as_json(value)
+        if self.native == "str" and is_replaced(value):
+            raise UsageError(
+                f"The parameter {self.parameter.name} is {value!r}. On the way to a step, Kubernetes makes one $ of two and "
+                f"replaces $(NAME), and Argo replaces what stands between two braces. Give it a default with such a sign in "
+                f"the notebook (it then travels as JSON text, which arrives as it is), or write it without."
+            )
+        return float(value) if self.native == "float" else value
 
 
 @dataclass
@@ -82,6 +92,11 @@ class Interface:
     metric_names: tuple[str, ...] = ()
 
 
+def as_json(value: Any) -> str:
+    """A value as JSON text that arrives in a container as it is."""
+    return in_json(json.dumps(value, ensure_ascii=False))
+
+
 def native_type(parameter: Parameter) -> str:
     """The KFP type of a parameter, or `json` for one that travels as JSON text."""
     kind: str = parameter.type.kind
@@ -91,6 +106,8 @@ def native_type(parameter: Parameter) -> str:
     if kind == "float" and (not isinstance(default, (int, float)) or not math.isfinite(default)):
         return "json"
     if not isinstance(default, (int, float) if kind == "float" else _NATIVE[kind]):
+        return "json"
+    if kind == "str" and any(is_replaced(str(value)) for value in (default, *parameter.type.choices)):
         return "json"
     return "json" if kind == "int" and abs(parameter.default) > _LARGEST else kind
 

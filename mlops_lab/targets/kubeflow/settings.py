@@ -10,6 +10,7 @@ from mlops_lab.errors import UsageError, did_you_mean
 from mlops_lab.notebook import KubeflowSettings
 from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.roles import slug
+from mlops_lab.targets.kubeflow.packing import is_replaced
 
 GPU = "nvidia.com/gpu"
 # The SDK's retries end after an hour in all if no longest wait is given (kubeflow/pipelines#14245).
@@ -78,6 +79,12 @@ def wrong(plan: Plan, step: StepPlan) -> Iterator[tuple[str, str, str]]:
         value = getattr(step.step.settings, key)
         if isinstance(value, str) and not pattern.fullmatch(value):
             yield key, f"{who}{key} is {value!r}, which is no quantity of Kubernetes.", "Write 2 or 500m (cpu), 512Mi or 4Gi."
+    for name, value in step.step.settings.env.items():
+        if is_replaced(value):
+            message = (
+                f"{who}the environment variable {name} is {value!r}, of which Kubernetes changes $$, $(...) and {{{{...}}}}."
+            )
+            yield "env", message, "Keep it in a secret or a config map (mlops_lab.kubeflow.secrets, config_maps)."
     wanted = of_step(plan, step)
     for path, claim in wanted.volumes.items():
         if not path.startswith("/"):

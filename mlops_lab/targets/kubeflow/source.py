@@ -1,25 +1,16 @@
 """A step's component as Python source that people read: its cells as they stand, a short main part, the packed runtime.
 
-The runtime and the packed files travel in one component only, the first one to run; it hands them on with its state. So a
-pipeline stays small enough for the cluster's limits however many steps it has.
+The runtime and the packed files travel in the components that are the first to run; these hand them on with their states. So
+a pipeline stays small enough for the cluster's limits however many steps it has (docs/decisions/002).
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import lzma
-import zlib
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from mlops_lab._version import __version__
 from mlops_lab.targets.kubeflow.interface import Interface
-
-_RUNTIME = Path(__file__).parents[2] / "runtime"
-_STAYS = {"compare.py", "ends.py", "warm.py", "load.py"}  # what only runs beside the engine
+from mlops_lab.targets.kubeflow.packing import in_python, is_replaced, packed, packed_files, runtime
 
 Cell = tuple[dict[str, Any], str]  # metadata, source
 _IMPORTS = "import kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n"
@@ -34,7 +25,7 @@ def {function}(
 
 def _run(arguments):
     """Put the runtime in place, which came {whence}, and have it run the step."""
-    import base64, json, lzma, os, sys, tempfile, zipfile, zlib
+    import base64, bz2, json, os, sys, tempfile, zipfile, zlib
 
     folder = tempfile.mkdtemp()
     os.mkdir(os.path.join(folder, "mlops_lab_runtime"))
@@ -46,11 +37,11 @@ def _run(arguments):
     from mlops_lab_runtime import remote
 
     carried = {carried}
-    order = json.loads(zlib.decompress(base64.b85decode(ORDER)))
+    order = json.loads(zlib.decompress(base64.b64decode(ORDER)))
     remote.main(order, [(metadata, source[1:]) for metadata, source in CELLS], arguments, carried)
 '''
 
-_FROM_HERE = "    files = json.loads(lzma.decompress(base64.b85decode(RUNTIME)))"
+_FROM_HERE = "    files = json.loads(bz2.decompress(base64.b64decode(RUNTIME)))"
 _FROM_STATE = """\
     with zipfile.ZipFile(arguments[{state!r}].path) as state:
         names = [name for name in state.namelist() if name.startswith("runtime/")]
@@ -60,53 +51,32 @@ _FROM_STATE = """\
 def component_source(function: str, summary: list[str], interface: Interface, step: Mapping[str, Any], cells: list[Cell],
                      files: Mapping[str, tuple[int, bytes]] | None) -> str:  # fmt: skip
     """The source of a step's component. `files`: what travels in it, besides the runtime; None: a state brings both."""
+    summary = [in_python(line.replace("\\", "\\\\").replace('"', '\\"')) for line in summary]
     parts = ["".join(f"# {line}\n" for line in summary), _IMPORTS]
     parts.append(f"\nORDER = {packed(step)!r}\n")
     if files is not None:
         parts.append(f"RUNTIME = {runtime()!r}\n")
         if files:
-            parts.append(f"FILES = {_packed_files(files)!r}\n")
+            parts.append(f"FILES = {packed_files(files)!r}\n")
     parts.append("\nCELLS = [\n" + "".join(_cell(metadata, source) for metadata, source in cells) + "]\n\n")
     unpack = _FROM_HERE if files is not None else _FROM_STATE.format(state=next(iter(interface.states.values())))
     carried = "{}"
     if files:
         carried = (
             '{"files": {path: (mode, text.encode("latin-1")) for path, (mode, text) in '
-            "json.loads(lzma.decompress(base64.b85decode(FILES))).items()}}"
+            "json.loads(bz2.decompress(base64.b64decode(FILES))).items()}}"
         )
     parts.append(
         _MAIN.format(
             function=function,
             arguments="\n".join(f"    {line}," for line in signature(interface)),
-            summary=summary[0].replace("\\", "\\\\").replace('"', '\\"'),
+            summary=summary[0],
             whence="with this component" if files is not None else "with the state of a step above",
             unpack=unpack,
             carried=carried,
         )
     )
     return "".join(parts)
-
-
-def packed(content: Any) -> str:
-    """JSON, compressed, as text."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return base64.b85encode(zlib.compress(text.encode("utf-8", "surrogatepass"), 9)).decode()
-
-
-@cache
-def runtime() -> str:
-    """The runtime's modules, compressed, as text."""
-    modules = {path.name: path.read_text(encoding="utf-8") for path in sorted(_RUNTIME.glob("*.py")) if path.name not in _STAYS}
-    modules["__init__.py"] += f"\nVERSION = {__version__!r}\n"
-    return _compressed(modules)
-
-
-def _packed_files(files: Mapping[str, tuple[int, bytes]]) -> str:
-    return _compressed({path: [mode, data.decode("latin-1")] for path, (mode, data) in sorted(files.items())})
-
-
-def _compressed(content: Any) -> str:
-    return base64.b85encode(lzma.compress(json.dumps(content).encode(), preset=9 | lzma.PRESET_EXTREME)).decode()
 
 
 def signature(interface: Interface) -> list[str]:
@@ -122,15 +92,17 @@ def signature(interface: Interface) -> list[str]:
 
 
 def _cell(metadata: dict[str, Any], source: str) -> str:
-    return f"    ({metadata!r}, {_literal(source)}),\n"
+    return f"    ({in_python(repr(metadata))}, {_literal(source)}),\n"
 
 
 def _literal(source: str) -> str:
     """A Python literal of a line break and the source, as plain text where that can be."""
     if not source:
         return "''"
-    if "\r" not in source and "\0" not in source and not source.endswith("\\"):
+    raw = not is_replaced(source)
+    if "\r" not in source and "\0" not in source and not (raw and source.endswith("\\")):
+        text = source if raw else in_python(source.replace("\\", "\\\\"))
         for quotes in ("'''", '"""'):
             if quotes not in source and not source.endswith(quotes[0]):
-                return f"r{quotes}\n{source}{quotes}"
-    return repr("\n" + source)
+                return f"{'r' if raw else ''}{quotes}\n{text}{quotes}"
+    return in_python(repr("\n" + source))
