@@ -161,4 +161,5 @@ def test_the_terminal_lists_the_runs_of_a_renamed_notebook(tmp_path: Path) -> No
         ]
 
     assert told(new) == [(run.id, "b.ipynb")]
+    notebook(path)
     assert told(path) == []
