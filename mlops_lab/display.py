@@ -182,15 +182,20 @@ def print_failures(state: runstate.RunState, console: Console) -> None:
 def print_runs(rows: list[dict[str, Any]], console: Console) -> None:
     """Print a table of runs, newest first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "notebook", "status", "started", "took", "steps", "metrics"):
-        table.add_column(heading, no_wrap=heading in {"run", "status", "started", "took"})
+    headings = ["run", "notebook", "status", "started", "took", "steps", "metrics"]
+    narrow = console.width < 100
+    if narrow:
+        headings.remove("started")  # the run's id begins with it
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading not in {"notebook", "metrics"}, overflow="fold")
     for row in rows:
         status = row["status"]
         colour = {"done": "green", "failed": "red", "rejected": "magenta", "running": "cyan"}.get(status, "yellow")
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["started"])) if row["started"] else ""
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in list(row["metrics"].items())[:4])
-        table.add_row(row["run"], escape(row["notebook"]), f"[{colour}]{status}[/]", started, f"{row['seconds']:.1f} s",
-                      f"{row['steps_done']}/{row['steps']}", escape(metrics))  # fmt: skip
+        cells = (row["run"], escape(row["notebook"]), f"[{colour}]{status}[/]", started, f"{row['seconds']:.1f} s",
+                 f"{row['steps_done']}/{row['steps']}", escape(metrics))  # fmt: skip
+        table.add_row(*(cell for cell in cells if not narrow or cell is not started))
     console.print(table)
 
 

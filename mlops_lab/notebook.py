@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import warnings
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,16 +164,22 @@ def read(path: str | Path) -> Notebook:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotebookError(f"{path}: there is no such file.") from None
+        raise NotebookError(f"{path}: there is no such file{_near(path)}.") from None
     except IsADirectoryError:
         raise NotebookError(f"{path} is a folder; name a notebook (.ipynb) in it.") from None
     except UnicodeDecodeError:
-        raise NotebookError(f"{path} is not a notebook: it is not UTF-8 text.") from None
+        raise NotebookError(f"{path} is not a notebook: it is not UTF-8 text. Save it as UTF-8.") from None
     except OSError as error:
         raise NotebookError(f"{path} can't be read: {error.strerror}.") from None
     try:
         raw = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
+        if path.suffix != ".ipynb":
+            raise NotebookError(f"{path} is not a notebook; name a file that ends in .ipynb.") from None
+        if re.search(r"^<{7} ", text, re.MULTILINE):
+            raise NotebookError(
+                f"{path} holds an unresolved merge conflict (<<<<<<<). Resolve it, for example with nbdime."
+            ) from None
         hint = "it is empty" if not text.strip() else f"its JSON is damaged or cut short ({error})"
         raise NotebookError(f"{path} is not a notebook: {hint}. Restore it from a checkpoint or from git.") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("cells", raw.get("worksheets")), list):
@@ -183,6 +191,16 @@ def read(path: str | Path) -> Notebook:
     except Exception as error:  # nbformat raises many unrelated types for a malformed document
         raise NotebookError(f"{path} is not a valid notebook: {str(error).splitlines()[0]}") from None
     return from_node(node, path)
+
+
+def _near(path: Path) -> str:
+    """Which notebook beside a missing one was meant."""
+    try:
+        names = {each.stem: each.name for each in path.absolute().parent.glob("*.ipynb")}
+    except OSError:
+        return ""
+    near = get_close_matches(path.stem, names, n=1, cutoff=0.7)
+    return f" (did you mean {names[near[0]]!r}?)" if near else ""
 
 
 @without_collector

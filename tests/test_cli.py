@@ -95,6 +95,7 @@ BAD_NOTEBOOKS = {
     "truncated": ('{"cells": [{"cell_type": "code", "sour', "cut short"),
     "empty": ("", "it is empty"),
     "JSON but no notebook": ('{"a": 1}', "has no list of cells"),
+    "merge conflict": ('<<<<<<< HEAD\n{"cells": []}\n=======\n', "holds an unresolved merge conflict"),
 }
 
 
@@ -166,11 +167,50 @@ def test_a_wrong_call_is_refused_before_anything_runs(notebook, tmp_path, case):
     assert not list((tmp_path / ".mlops_lab" / "runs").glob("*"))
 
 
-def test_the_notebook_itself_is_never_overwritten(notebook):
-    path = notebook([("step:a", "x = 1")])
-    code, _, err = call("run", path, "--executed", path, "--no-tracking")
+@pytest.mark.parametrize(("command", "option"), [("run", "--executed"), ("suggest", "--write"), ("compile", "--output")])
+def test_the_notebook_itself_is_never_overwritten(notebook, command, option):
+    path = notebook(["x = 1"])
+    code, _, err = call(command, path, option, path)
     assert code == 2
+    assert f"{option} names the notebook itself" in one_line(err)
     assert "never overwritten" in one_line(err)
+
+
+def test_a_notebook_of_nearly_this_name_is_proposed(notebook):
+    path = notebook([("step:a", "x = 1")], name="iris.ipynb")
+    assert "did you mean 'iris.ipynb'?" in one_line(call("run", path.with_name("irsi.ipynb"))[2])
+    assert "did you mean 'iris.ipynb'?" in one_line(call("show", path.with_suffix(""))[2])
+
+
+def test_runs_of_a_folder_that_is_not_there_are_no_empty_list(tmp_path):
+    code, _, err = call("runs", tmp_path / "gone")
+    assert (code, "there is no such folder" in one_line(err)) == (2, True)
+
+
+def test_one_run_is_not_compared_with_itself(notebook, tmp_path):
+    assert call("run", notebook([("step:a", "x = 1")]), "--no-tracking")[0] == 0
+    code, _, err = call("compare", "last", "last", "--folder", tmp_path)
+    assert (code, "two to ten different runs" in one_line(err)) == (2, True)
+
+
+@pytest.mark.parametrize("damage", [lambda log: log.write_bytes(b"\x00\xff\n"), lambda log: log.unlink()])
+def test_a_run_whose_log_is_damaged_or_gone_says_so(notebook, tmp_path, damage):
+    assert call("run", notebook([("step:a", "x = 1")]), "--no-tracking")[0] == 0
+    (run,) = Home.of(tmp_path).list()
+    damage(run.log)
+    for command in ("logs", "resume"):
+        code, _, err = call(command, run.id, "--folder", tmp_path)
+        assert (code, f"Run {run.id} has no log" in one_line(err)) == (2, True)
+    code, said, _ = call("runs", tmp_path)
+    assert (code, run.id in said, "interrupted" in said) == (0, True, True)
+
+
+def test_a_run_whose_folder_is_deleted_meanwhile_says_so(notebook, tmp_path):
+    path = notebook(
+        [("step:a", "import shutil, pathlib\nfor each in pathlib.Path('.mlops_lab/runs').iterdir(): shutil.rmtree(each)")]
+    )
+    code, _, err = call("run", path, "--no-tracking")
+    assert (code, "was deleted, or moved away" in one_line(err), "Traceback" in err) == (1, True, False)
 
 
 def test_a_kernel_that_is_not_installed_is_named_with_those_that_are(notebook):

@@ -18,13 +18,18 @@ from mlops_lab.runs import homes
 EXIT_OF = {"done": EXIT_DONE, "failed": EXIT_FAILED, "rejected": EXIT_REJECTED, "cancelled": EXIT_CANCELLED}
 
 
+_ENDLESS = 160
+
+
 def _console(stderr: bool = False) -> Console:
     """A console; in a notebook's kernel one that writes coloured text, and not each line as an output of its own."""
     if "ipykernel.zmqshell" in sys.modules and sys.modules["ipykernel.zmqshell"].ZMQInteractiveShell.initialized():
         return Console(
             stderr=stderr, highlight=False, force_jupyter=False, force_terminal=True, color_system="standard", width=110
         )
-    return Console(stderr=stderr, highlight=False)
+    # Files and pipes have no edge at which to break lines.
+    edge = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if edge else _ENDLESS)
 
 
 out = _console()
@@ -102,10 +107,10 @@ FolderOption = Annotated[Path, typer.Option("--folder", "-C", help="Look for run
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def writable(path: Path, notebook: Path) -> None:
-    """Find out before the run, and not after it, that its result has no place."""
+def writable(path: Path, notebook: Path, option: str = "--executed") -> None:
+    """Find out before the work, and not after it, that its result has no place."""
     if path.absolute() == notebook.absolute():
-        raise UsageError(f"--executed names the notebook itself, {path}; it is never overwritten. Name another file.")
+        raise UsageError(f"{option} names the notebook itself, {path}; it is never overwritten. Name another file.")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"Can't write {path}: there is no folder {path.absolute().parent}.")
     if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):

@@ -36,7 +36,7 @@ def compare(
 
     found = [find(name, folder) for name in runs]
     if len({run.id for run in found}) < max(len(found), 2):
-        raise UsageError(f"Name two or more different runs; {' and '.join(runs)} {'are one' if len(found) > 1 else 'is one'}.")
+        raise UsageError(f"Name two to ten different runs; {' and '.join(runs)} {'are one' if len(found) > 1 else 'is one'}.")
     started = [run.started for run in found]
     for run, begin in zip(found, started, strict=True):
         if begin is None:

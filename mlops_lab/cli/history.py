@@ -89,7 +89,9 @@ def logs(
     found = find(run, folder)
     started = found.started
     if started is None and not found.is_active:
-        raise UsageError(f"Run {found.id} has no log that can be read: {found.log} is {'damaged' if found.log.exists() else 'gone'}.")
+        raise UsageError(
+            f"Run {found.id} has no log that can be read: {found.log} is {'damaged' if found.log.exists() else 'gone'}."
+        )
     if step and started and step not in started.steps:
         raise UsageError(f"Run {found.id} has no step {step!r}; it has: {', '.join(started.steps)}.")
 

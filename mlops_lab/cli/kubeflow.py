@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mlops_lab.cli.base import JsonOption, NotebookArgument, err, out
+from mlops_lab.cli.base import JsonOption, NotebookArgument, err, out, writable
 from mlops_lab.errors import EXIT_FAILED, UsageError
 
 
@@ -35,6 +35,8 @@ def compile(
     from mlops_lab.targets.kubeflow.compile import compile_pipeline
 
     plan = load(notebook).plan
+    if output is not None and str(output) != "-":
+        writable(output, Path(notebook), "--output")
     require_sound(plan)
     found: tuple[Diagnostic, ...] = check(plan, "kubeflow")
     errors = [diagnostic for diagnostic in found if diagnostic.severity == "error"]

@@ -95,8 +95,10 @@ def suggest(
     from mlops_lab.suggest import suggest as propose
 
     source = read(notebook)
+    if write:
+        writable(write, Path(notebook), "--write")
     proposal = propose(source)
-    node = apply(source, proposal)
+    pipeline = Pipeline(make_plan(build(from_node(apply(source, proposal), source.path))))
     numbers = {cell.index: cell.number for cell in source.cells}
     if as_json:
         found = [
@@ -112,11 +114,12 @@ def suggest(
             for reason in proposal.reasons.values():
                 out.print(escape(reason))
         out.print()
-        print_plan(Pipeline(make_plan(build(from_node(node, source.path)))).plan, out)
+        print_plan(pipeline.plan, out)
     if write:
-        writable(write, Path(notebook))
-        write_notebook(node, write)
+        write_notebook(apply(source, proposal), write)
         err.print(f"\nWrote {write}; run it with: mlops-lab run {write}")
+    if any(diagnostic.severity == "error" for diagnostic in pipeline.diagnostics):
+        raise typer.Exit(EXIT_USAGE)
 
 
 def verify(

@@ -26,7 +26,7 @@ from mlops_lab.cli.base import (
     short,
     writable,
 )
-from mlops_lab.errors import EXIT_FAILED, UsageError
+from mlops_lab.errors import EXIT_CANCELLED, EXIT_FAILED, RunError, UsageError
 from mlops_lab.runs import find
 
 if TYPE_CHECKING:
@@ -151,8 +151,21 @@ def _run(plan: Any, options: Any, executed: Path | None, as_json: bool, learn: b
     console = err if as_json else out
     print_diagnostics(find(plan), console)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cancelled by a scheduler: as clean as Ctrl-C
-    with Progress(console) as progress:
-        folder = target(on)(plan, options, (progress,))
+    try:
+        with Progress(console) as progress:
+            folder = target(on)(plan, options, (progress,))
+    except KeyboardInterrupt:  # a second one, while the first was being heeded
+        where = escape(short(plan.pipeline.notebook.folder))
+        err.print(
+            f"[red]Interrupted[/] before the run could end in order; what its steps finished is kept. Go on with: "
+            f"mlops-lab resume last -C {where}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_CANCELLED) from None
+    if not folder.notebook.exists():
+        raise RunError(
+            f"The run's folder {folder.path} was deleted, or moved away, while the run went on; its results are lost."
+        )
     state = Run(folder).state
     print_failures(state, console)
     result = folder.path / "executed.ipynb"
