@@ -16,12 +16,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from mlops_lab import events as ev
 from mlops_lab import runstate
+from mlops_lab.imports import defer_grammar
 from mlops_lab.runs import RunFolder
 from mlops_lab.tracking import URI, without_password
 
@@ -227,10 +228,15 @@ class Mirror:
             return
         self.client.log_artifact(run_id, path)
         with contextlib.suppress(Exception):  # a notebook that can't be rendered is still there as it is
-            from nbconvert import HTMLExporter
-
-            html, _ = HTMLExporter(exclude_input_prompt=True).from_filename(path)
+            html, _ = self._exporter.from_filename(path)
             self.client.log_text(run_id, html, "executed.html")
+
+    @cached_property
+    def _exporter(self) -> Any:
+        defer_grammar()
+        from nbconvert import HTMLExporter
+
+        return HTMLExporter(exclude_input_prompt=True)
 
     def _overtaken(self, event: ev.StepOvertaken) -> None:
         if run_id := self.runs.get((event.step, event.attempt)):
