@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from mlops_lab.errors import CheckError, did_you_mean
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import IMPLICIT
-from mlops_lab.plan import Plan
+from mlops_lab.plan import Plan, StepPlan
+from mlops_lab.prelude import items_in
 from mlops_lab.quantities import quantity
 from mlops_lab.roles import STEP_NAME, Role, slug, suspicious
 from mlops_lab.scopes import every_node, once
@@ -313,9 +314,42 @@ def parallel_draws(plan: Plan) -> Found:
             yield _warning("ML116", message, fix, plan[edge.target].step.cells[0], name=edge.target)
 
 
+def rewritten_module(plan: Plan) -> Found:
+    """ML117: a module that cells have imported is written anew, and a step below that imports it again."""
+    seen: set[str] = set()  # top-level modules that the cells above import
+    for cell in plan.cells:
+        for path in sorted(plan.cell_effects[cell.number].writes_files):
+            roots = seen & set(path.removesuffix(".py").split("/")) if path.endswith(".py") else set()
+            step = _first_to_import(plan, cell, roots) if roots else None
+            if step is not None:
+                message = (
+                    f"this cell writes {path}, which a cell above has imported: run from top to bottom, the notebook goes on "
+                    f"with the old module, but step {step.name!r} would import the new one."
+                )
+                fix = "Import it below this cell only, or reload it (importlib.reload) in a cell below this one."
+                yield _error("ML117", message, fix, cell, name=path)
+        seen |= {root for item in items_in(cell) for root in item.roots}
+
+
+def _first_to_import(plan: Plan, writer: Cell, roots: set[str]) -> StepPlan | None:
+    """The first other step below the writer that imports one of these modules before any cell reloads it."""
+    below = [c for c in plan.cells if c.number >= writer.number]
+    fresh = next((c.number for c in below if "reload" in c.source or "sys.modules" in c.source), float("inf"))
+    if any("%autoreload" in cell.source for cell in plan.cells):
+        return None
+    for step in plan.steps:
+        last = step.step.cells[-1].number
+        if step.step.first > writer.number and last < fresh:
+            items = (*step.prelude, *(item for cell in step.step.cells for item in items_in(cell)))
+            if any(roots & item.roots for item in items):
+                return step
+    return None
+
+
 CHECKS: tuple[Callable[[Plan], Found], ...] = (
     syntax_error, misspelt_tag, invalid_step_name, unknown_step, cyclic, two_meanings, conflicting_roles, hidden_history,
     opaque, setup_with_inputs, skipped_but_read, never_bound, no_steps, parameter_cell, bad_requests, parallel_draws,
+    rewritten_module,
 )  # fmt: skip
 
 RUNTIME_CODES = {

@@ -14,10 +14,10 @@ from functools import cached_property
 
 from mlops_lab.effects import Effects, Survey, composed, passage_of, survey, with_shared
 from mlops_lab.facts import facts_of
-from mlops_lab.files import UNKNOWN, Paths
+from mlops_lab.files import UNKNOWN, Paths, is_vague
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import Pipeline, Step
-from mlops_lab.prelude import Item, import_names, left_over, replay, replayable_in, setup_before
+from mlops_lab.prelude import Item, import_names, items_in, left_over, replay, replayable_in, setup_before
 from mlops_lab.sharing import Sharing
 from mlops_lab.syntax import without_collector
 
@@ -259,6 +259,7 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
     states: list[tuple[int, str]] = []
     drawing: list[int] = []
     written, used = Paths(), Paths()
+    sources = _imported_sources(plan)
 
     def add(source: int, kind: str, name: str = "") -> None:
         reasons.setdefault((source, here), set()).add(Reason(kind, name))
@@ -276,7 +277,7 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
             add(source, "gate")
         for source, name in states:
             add(source, "state", name)
-        sure = effects.reads_files | effects.writes_files
+        sure = effects.reads_files | effects.writes_files | sources.get(step.name, frozenset())
         for path in sure | effects.mentions_files:
             for source, other in written.overlapping(path, sure=path in sure):
                 add(source, "file", _shown(path, other))
@@ -305,6 +306,24 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
     return tuple(
         Edge(names[source], names[target], tuple(sorted(found))) for (source, target), found in sorted(reasons.items())
     )
+
+
+def _imported_sources(plan: Plan) -> dict[str, frozenset[str]]:
+    """Step -> the modules that it imports, or imports again, of those that some step writes (`%%writefile helper.py`)."""
+    of_root: dict[str, set[str]] = {}
+    for step in plan.steps:
+        for path in step.effects.writes_files:
+            if path.endswith(".py") and not is_vague(path):
+                for part in path.removesuffix(".py").split("/"):  # whichever of the folders is on `sys.path`
+                    of_root.setdefault(part, set()).add(path)
+    if not of_root:
+        return {}
+    found = {}
+    for step in plan.steps:
+        items = (*step.prelude, *(item for cell in step.step.cells for item in items_in(cell)))
+        roots = frozenset().union(*(item.roots for item in items)) & of_root.keys()
+        found[step.name] = frozenset().union(*(of_root[root] for root in roots))
+    return found
 
 
 def _shown(path: str, other: str) -> str:

@@ -53,6 +53,8 @@ CASES: list[tuple[str, str, int, int, str, list[CellSpec], dict[str, Any]]] = [
     ("ML115", "error", 0, 0, "timeout", [A], {"steps": {"a": {"timeout": 0}}}),
     ("ML116", "warning", 3, 0, "c", [("step:a", "import numpy as np\nnp.random.seed(0)"),
      ("step:b", "x = np.random.rand()"), ("step:c", "y = np.random.rand()")], {}),
+    ("ML117", "error", 2, 0, "lib/h.py", [("step:a", "import h"), ("step:b", "open('lib/h.py', 'w').write('x = 1')"),
+     ("step:c", "print(h.x)")], {}),
 ]  # fmt: skip
 
 
@@ -101,6 +103,10 @@ CLEAN: list[tuple[str, list[CellSpec]]] = [
     ("a recursive function", [("step:a", "def f(n): return n and f(n - 1)\nf(3)")]),
     ("a function that calls one below", [("step:a", "def f(): return g()\ndef g(): return 1\nf()")]),
     ("a draw that is alone", [("step:a", "import random\nrandom.seed(0)\nx = random.random()")]),
+    ("a module that is written, imported and used", [("step:a", "%%writefile h.py\nx = 1"), ("step:b", "import h"),
+                                                     ("step:c", "print(h.x)")]),
+    ("a module that is rewritten and reloaded", [("step:a", "import h"), ("step:b", "%%writefile h.py\nx = 1"),
+                                                 ("step:c", "import importlib\nimportlib.reload(h)"), ("step:d", "print(h.x)")]),
     ("markdown and empty cells", [("md", "# Title"), "", A]),
 ]  # fmt: skip
 
