@@ -248,9 +248,9 @@ def test_a_step_whose_name_is_too_long_is_named():
 
 
 def test_a_pipeline_that_is_too_large_names_its_largest_step(monkeypatch):
-    from mlops_lab.targets.kubeflow import document
+    from mlops_lab.targets.kubeflow import limits
 
-    monkeypatch.setattr(document, "FILE", 40_000)
+    monkeypatch.setattr(limits, "FILE", 40_000)
     noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=55_000))
     with pytest.raises(UsageError, match="The largest of its 3 steps is 'big'"):
         compiled([("step:small", "x = 1"), ("step:big", f"y = x\nz = {noise!r} + {noise[::-1]!r}"), ("step:end", "print(y)")])
@@ -277,13 +277,41 @@ def test_local_modules_and_data_that_is_read_travel_and_what_is_written_does_not
     assert sorted(found) == ["d/a.txt", "d/b.txt", "helpers.py", "in.csv", "more.py"]
 
 
-def test_steps_that_wait_for_none_get_the_runtime_from_a_task_of_its_own():
-    one = compiled([("step:a", "x = 1"), ("step:b", "print(x)")])
-    assert one.tasks == one.steps == ("a", "b")
-    assert "RUNTIME = " in source_of(one, "a") and "RUNTIME = " not in source_of(one, "b")
-    two = compiled([("step:a", "x = 1"), ("step:b", "y = 2"), ("step:prepare", "print(x, y)")])
-    assert two.tasks == ("prepare-steps", "a", "b", "prepare")
-    assert "RUNTIME = " not in source_of(two, "a")
+def carriers(made):
+    return [name for name in made.tasks if "RUNTIME = " in source_of(made, name)]
+
+
+def test_the_runtime_comes_with_the_first_steps_and_with_a_task_of_its_own_where_these_are_many_or_full():
+    chain = compiled([("step:a", "x = 1"), ("step:b", "print(x)")])
+    assert chain.tasks == chain.steps == ("a", "b")
+    assert carriers(chain) == ["a"] and "# Runtime: comes with a, and" in chain.yaml
+    two = compiled([("step:a", "x = 1"), ("step:b", "y = 2"), ("step:c", "print(x, y)")])
+    assert two.tasks == ("a", "b", "c") and carriers(two) == ["a", "b"]
+    three = compiled([("step:a", "x = 1"), ("step:b", "y = 2"), ("step:c", "z = 3"), ("step:prepare", "print(x, y, z)")])
+    assert three.tasks == ("prepare-steps", "a", "b", "c", "prepare", "finish")[: len(three.tasks)]
+    assert carriers(three) == ["prepare-steps"] and "# Runtime: comes with prepare-steps, and" in three.yaml
+    noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=70_000))
+    full = compiled([("step:a", f"x = {noise!r}"), ("step:b", "print(x)")])
+    assert full.tasks == ("prepare", "a", "b") and carriers(full) == ["prepare"]
+    many = compiled([("step:a", "x = 1"), ("step:b", "y = 2"), *((f"step:s{i}", f"x += y + {i}") for i in range(19))])
+    assert carriers(many) == ["prepare"]
+
+
+def test_what_may_travel_has_room_beside_the_runtime():
+    from mlops_lab.targets.kubeflow import files, limits, packing
+
+    noise = random.Random(0).randbytes(files.LIMIT)
+    code = packing.runtime() + packing.packed_files({"noise.bin": (0o644, noise)})
+    assert packing.compressed_size(noise) >= files.LIMIT
+    assert limits.container_size(code) + 5_000 < limits.ARGUMENT
+
+
+def test_a_run_of_a_pipeline_is_measured_with_what_argo_keeps_of_it():
+    from mlops_lab.targets.kubeflow import limits, packing
+
+    small = compiled([("step:a", "x = 1"), ("step:b", "print(x)")])
+    once = len(packing.runtime())
+    assert 4.5 * once < limits.workflow_size(small.spec) < 7 * once
 
 
 def test_names_of_every_kind_become_arguments(tmp_path):

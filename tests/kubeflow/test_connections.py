@@ -221,7 +221,7 @@ def test_a_damaged_configuration_is_named(config, content):
         (["connect", "https://a.example.com", "--ca", "/no/such/file"], "no such file"),
         (["connect", "--name", "x"], "mlops-lab connect URL"),
         (["connect", "--remove", "x"], "no connection 'x'"),
-        (["connect", "http://127.0.0.1:1"], "can't be reached"),
+        (["connect", "http://127.0.0.1:1"], "can't be reached: Failed to establish"),
     ],
 )
 def test_a_wrong_call_gets_one_message(arguments, words, config):

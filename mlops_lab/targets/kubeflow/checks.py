@@ -18,7 +18,7 @@ from mlops_lab.files import UNKNOWN
 from mlops_lab.notebook import Cell
 from mlops_lab.packages import imported_roots
 from mlops_lab.plan import Plan
-from mlops_lab.targets.kubeflow import files, settings
+from mlops_lab.targets.kubeflow import files, limits, settings
 from mlops_lab.targets.kubeflow.interface import is_given_from_outside
 from mlops_lab.targets.kubeflow.prepare import is_reachable_from_afar
 from mlops_lab.targets.kubeflow.requirements import distribution_of, local_modules, normalised, pipeline_trees, unobtainable
@@ -30,7 +30,6 @@ _HERE = re.compile(
 )
 _LOCAL_STORE = re.compile(r"^(?:sqlite:|file:|\.{0,2}/|\w:\\)")
 _IN_EVERY_CONTAINER = ("/tmp", "/dev", "/proc", "/usr", "/etc", "/var/tmp", "/sys")
-_WORKFLOW = 1_048_576  # bytes: the largest object that the cluster's database takes by default
 
 
 def check(plan: Plan) -> tuple[Diagnostic, ...]:
@@ -200,16 +199,16 @@ def too_many(plan: Plan) -> Found:
     from mlops_lab.targets.kubeflow.compile import compile_pipeline
 
     try:
-        size = len(compile_pipeline(plan).yaml)
+        size = limits.workflow_size(compile_pipeline(plan).spec)
     except UsageError as error:
         message, _, fix = str(error).partition(". ")
         if not any(too_large(plan)) and not any(wrong_settings(plan)):
             yield Diagnostic("ML310", "error", f"{message}.", fix)
         return
-    if size > _WORKFLOW * 0.8:
+    if size > limits.WORKFLOW * 0.9:
         message = (
-            f"the compiled pipeline has {size / 1000:.0f} KB; a cluster whose workflow controller doesn't offload large "
-            f"workflows takes about {_WORKFLOW / 1000:.0f} KB."
+            f"a run of the compiled pipeline becomes a workflow of about {size / 1000:.0f} KB; a cluster whose workflow "
+            f"controller doesn't offload large ones takes {limits.WORKFLOW / 1000:.0f} KB."
         )
         yield Diagnostic("ML310", "warning", message, "Merge small steps, or have the controller offload large workflows.")
 

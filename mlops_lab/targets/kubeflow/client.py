@@ -274,11 +274,15 @@ def _message(error: Any) -> str:
 
 def _reason(error: BaseException) -> str:
     """The innermost reason of a failed connection, in a line."""
-    while isinstance(inner := getattr(error, "reason", None), BaseException):
+    from urllib3.exceptions import ProxyError
+
+    through = ""
+    while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args[1:]), None), BaseException):
+        through = "the proxy of your environment (http_proxy, https_proxy): " if isinstance(error, ProxyError) else through
         error = inner
     parts = [str(part) for part in error.args if part] or [type(error).__name__]
     text = parts[-1].partition("(")[2].strip("')\"") or parts[-1] if len(parts) > 1 else parts[0]
-    return re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): |^<.*? object at 0x\w+>: ", "", text)[:300]
+    return through + re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): |^<.*? object at 0x\w+>: ", "", text)[:300]
 
 
 def _equals(key: str, value: str) -> str:

@@ -23,7 +23,7 @@ from mlops_lab.roles import slug
 from mlops_lab.scopes import module_names
 from mlops_lab.targets import Options
 from mlops_lab.targets.attempt import dotted, order_of
-from mlops_lab.targets.kubeflow import document, files, settings, source
+from mlops_lab.targets.kubeflow import document, files, limits, settings, source
 from mlops_lab.targets.kubeflow.interface import Interface, Interfaces, Names, Value, as_json, native_type
 from mlops_lab.targets.kubeflow.packing import in_words
 from mlops_lab.targets.kubeflow.requirements import python_version, requirements
@@ -31,6 +31,7 @@ from mlops_lab.targets.selection import Selection, select
 
 _NAMES_OF_SOURCE = {"kfp", "dsl", "print", "_run"}
 _DEFAULT_OPTIONS = Options()
+_CARRIERS, _FEW = 2, 12  # steps at the most that each bring the runtime, in a pipeline of so many (docs/decisions/002)
 _PLAIN = inspect.Parameter.POSITIONAL_OR_KEYWORD
 # As `runtime/kit.py` and `runtime/definitions.py` ask.
 _MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
@@ -85,13 +86,24 @@ class _Compiler:
         self.selection = selection or select(plan, _DEFAULT_OPTIONS)
         self.steps = [step for step in plan.steps if step.name in self.selection.needed]
         self.name = pipeline_name(plan)
-        self.interfaces = Interfaces(plan, self.selection.needed)
-        names = Names()
-        self.values = tuple(Value(names.new(p.name), p, native_type(p)) for p in self.interfaces.parameters)
         self.packed = files.packed(plan) if pack else {}
         self.needs = requirements(plan) if install else ()
         self.guards = guard.tables(plan)
         self.rest = _rest(plan)
+        self.interfaces = Interfaces(plan, self.selection.needed)
+        if not self._can_be_carried_by_steps():
+            self.interfaces = Interfaces(plan, self.selection.needed, prepare=True)
+        names = Names()
+        self.values = tuple(Value(names.new(p.name), p, native_type(p)) for p in self.interfaces.parameters)
+
+    def _can_be_carried_by_steps(self) -> bool:
+        """True if the steps that wait for none can bring the runtime and the files, and the workflow has room for that.
+
+        Asked of the whole pipeline, so that parts of it have the same tasks.
+        """
+        first = [step for step in self.plan.steps if not self.interfaces.waits_for[step.name]]
+        few = len(first) == 1 or (len(first) <= _CARRIERS and len(self.plan.steps) <= _FEW)
+        return few and all(limits.container_size(self._code(step), self.needs) <= limits.ARGUMENT for step in first)
 
     def compile(self) -> Compiled:
         from kfp import dsl
@@ -128,8 +140,9 @@ class _Compiler:
         graph: Any = dsl.pipeline(body, name=self.name, description=described or None)
         _describe(graph.pipeline_spec, self.values)
         spec, platform = document.as_dicts(graph.pipeline_spec, graph.platform_spec)
-        text = document.write(self.plan, spec, platform)
-        document.check_size(text, spec)
+        carriers = [first] if first else [step.name for step in self.steps if not self.interfaces.waits_for[step.name]]
+        text = document.write(self.plan, spec, platform, carriers)
+        limits.check_size(text, spec)
         steps = tuple(step.name for step in self.steps)
         tasks = tuple(name for name in (first, *steps, last) if name)
         return Compiled(self.name, text, spec, platform, steps, tasks, {s: self.interfaces[s] for s in steps}, self.values)
@@ -146,7 +159,12 @@ class _Compiler:
 
     def _component(self, step: StepPlan) -> Any:
         interface = self.interfaces[step.name]
-        code = source.component_source(
+        installs = settings.of_step(self.plan, step).install is not False
+        return self._made(step.name, interface, self._code(step), step.step.settings.image, self.needs, installs)
+
+    def _code(self, step: StepPlan) -> str:
+        interface = self.interfaces[step.name]
+        return source.component_source(
             _function(step.name),
             _summary(self.plan, step, interface),
             interface,
@@ -154,8 +172,6 @@ class _Compiler:
             self.cells(step),
             None if interface.states else self.packed,
         )
-        installs = settings.of_step(self.plan, step).install is not False
-        return self._made(step.name, interface, code, step.step.settings.image, self.needs, installs)
 
     def cells(self, step: StepPlan) -> list[source.Cell]:
         """The step's notebook as (metadata, source); the cells that call the runtime are left empty, which puts that in."""

@@ -1,9 +1,9 @@
-"""The compiled pipeline as a file: a header that says what it is made from, YAML whose code is plain text, and its limits."""
+"""The compiled pipeline as a file: a header that says what it is made from, YAML whose code is plain text."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -12,9 +12,6 @@ from mlops_lab._version import __version__
 from mlops_lab.errors import UsageError
 from mlops_lab.plan import Plan
 
-ARGUMENT = 131_072  # bytes: the longest single argument of a program on Linux, its end mark included
-FILE = 32_000_000  # bytes: the largest pipeline that the API server takes
-NAME = 63  # characters of a task's name
 _HEADER = "# PIPELINE DEFINITION"
 
 
@@ -25,8 +22,8 @@ def as_dicts(spec: Any, platform: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return json_format.MessageToDict(spec), json_format.MessageToDict(platform)
 
 
-def write(plan: Plan, spec: dict[str, Any], platform: dict[str, Any]) -> str:
-    """The file's text."""
+def write(plan: Plan, spec: dict[str, Any], platform: dict[str, Any], carriers: Iterable[str] = ()) -> str:
+    """The file's text. `carriers` are the tasks that bring the runtime."""
     import kfp
 
     notebook = plan.pipeline.notebook
@@ -38,6 +35,8 @@ def write(plan: Plan, spec: dict[str, Any], platform: dict[str, Any]) -> str:
         f"# Compiled by: mlops-lab {__version__}, kfp {kfp.__version__}",
         "# Steps: " + ", ".join(_step(plan, step.name) for step in plan.steps),
     ]
+    if carriers:
+        lines.append(f"# Runtime: comes with {' and '.join(carriers)}, and from there with the states that steps hand on")
     lines += [f"# Parameter: {parameter}" for parameter in plan.pipeline.parameters]
     documents = [_dump(spec)] + ([_dump(platform)] if platform else [])
     return "\n".join(" ".join(line.split("\n")) for line in lines) + "\n" + "---\n".join(documents)
@@ -46,32 +45,6 @@ def write(plan: Plan, spec: dict[str, Any], platform: dict[str, Any]) -> str:
 def _step(plan: Plan, name: str) -> str:
     above = sorted(plan.sources[name])
     return f"{name} (after {', '.join(above)})" if above else name
-
-
-def check_size(text: str, spec: dict[str, Any]) -> None:
-    """Raise `UsageError` where something is larger than Linux or Kubeflow take."""
-    longest = max(spec["root"]["dag"]["tasks"], key=len)
-    if len(longest) > NAME:
-        raise UsageError(
-            f"The name of step {longest!r} is too long for Kubeflow: it has {len(longest)} characters, and a name in "
-            f"Kubernetes has {NAME} at the most. Tag the cell with a shorter one."
-        )
-    for name, executor in spec["deploymentSpec"]["executors"].items():
-        size = max(len(part.encode("utf-8")) + 1 for part in executor["container"]["command"])
-        if size > ARGUMENT:
-            raise UsageError(
-                f"Step {name.removeprefix('exec-')!r} is too large for Kubeflow: its code has {size / 1000:.0f} KB, and a "
-                f"container takes {ARGUMENT / 1000:.0f} KB. Cut the step in two, move long texts and tables out of "
-                f"its cells into files, or move code into a module of an image of your own."
-            )
-    size = len(text.encode("utf-8"))
-    if size > FILE:
-        sizes = {name: len(json.dumps(executor)) for name, executor in spec["deploymentSpec"]["executors"].items()}
-        largest = max(sizes, key=lambda name: sizes[name])
-        raise UsageError(
-            f"The pipeline is too large for Kubeflow: {size / 1e6:.0f} MB, and {FILE / 1e6:.0f} MB is the most. The largest of "
-            f"its {len(sizes)} steps is {largest.removeprefix('exec-')!r}. Cut the notebook in two."
-        )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -123,16 +123,17 @@ def is_given_from_outside(parameter: Parameter) -> bool:
 
 
 class Interfaces:
-    """The interfaces of all steps of a plan, of which those named run; all of them by default."""
+    """The interfaces of all steps of a plan, of which those named run; all of them by default.
 
-    def __init__(self, plan: Plan, run: Collection[str] | None = None) -> None:
+    With `prepare`, a task of its own brings the runtime, else each step that waits for none does.
+    """
+
+    def __init__(self, plan: Plan, run: Collection[str] | None = None, prepare: bool = False) -> None:
         self.plan = plan
         self.run = frozenset(step.name for step in plan.steps) if run is None else frozenset(run)
         self.parameters = [p for p in plan.pipeline.parameters if is_given_from_outside(p)]
         names = {step.name for step in plan.steps}
-        several = sum(not sources for sources in self.waits_for.values()) > 1
-        # The task that brings the runtime where several steps wait for none; else the first step does.
-        self.pack = next(n for n in ("prepare", "prepare-steps", "prepare-all-steps") if n not in names) if several else ""
+        self.pack = next(n for n in ("prepare", "prepare-steps", "prepare-all-steps") if n not in names) if prepare else ""
 
     def __getitem__(self, name: str) -> Interface:
         return self._all[name]
