@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import select
 import sys
 import time
@@ -30,6 +31,7 @@ _STATUS = {"done": "FINISHED", "failed": "FAILED", "rejected": "FAILED", "cancel
 _TRIES = 3
 _POINTS = 500  # at the most in one event; of more, every so many
 _WATCH = 1.0  # seconds between looks at the metrics of steps that run
+_SAID = 300  # characters of why the store failed
 _QUIET_END = 5.0  # seconds without news after which a run whose engine is gone is taken as killed
 
 
@@ -85,7 +87,7 @@ class Mirror:
                     continue
                 self.failures += 1
                 self.down = essential or self.failures >= _TRIES
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+                reason = _reason(error)
                 lost = "can't be reached or used, this run is not recorded there" if self.down else "has not taken everything"
                 self.say(warning=without_password(f"{self.uri} {lost}: {reason}"))
             else:
@@ -267,6 +269,14 @@ class Watch:
 
     last: dict[str, float] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
+
+
+def _reason(error: Exception) -> str:
+    """Why the store failed, in one line: of the layers of an HTTP error the innermost."""
+    text = (str(error).splitlines() or [type(error).__name__])[0].strip()
+    if cause := re.search(r"\(Caused by \w+\((.+?)\)*$", text):
+        text = (cause[1].rpartition("): ")[2] or cause[1]).strip("\"'")
+    return text if len(text) <= _SAID else f"{text[:_SAID]}…"
 
 
 def _environment() -> str:

@@ -104,4 +104,5 @@ def test_tracking_that_is_down_is_reported_once_and_fails_nothing(notebook, monk
     warnings = [e for e in run.events() if isinstance(e, ev.Message) and e.level == "warning"]
     assert len(warnings) == 1
     assert "can't be reached" in warnings[0].text
+    assert warnings[0].text.endswith("Connection refused")  # and not the layers of a client's error around it
     assert time.monotonic() - started < 120
