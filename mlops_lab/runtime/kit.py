@@ -36,7 +36,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, guard, modules, session, shown
+from . import ambient, guard, modules, registries, running, shown
 from .ambient import InputRefused
 from .definitions import name_replayed
 from .files import OpenedFiles
@@ -92,6 +92,8 @@ class Kit:
         """Load the inputs, remember what they look like, and write down which versions they have."""
         started = time.perf_counter()
         ambient.step = self.order["step"]
+        registries.watch()
+        running.watch()
         ambient.watch(self.order["folder"], any("propagate" in source for _, source in self.order["sources"]))
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
@@ -266,7 +268,7 @@ class Kit:
         if any(_MAY_PATCH.search(source) for _, source in self.order["sources"]):
             self._note(modules.patches())  # what the prelude has put into packages
         else:
-            self._note(session.members())
+            self._note(modules.put_into())
 
     def _note(self, members: Iterable[str]) -> None:
         """Digest what did not come with the inputs."""
@@ -480,6 +482,8 @@ class Kit:
     def _refusal(self, member: str, error: Exception) -> str:
         cell = self.order.get("bound_in", {}).get(member)
         where = f"step {self.order['step']!r}" + (f", cell {cell}" if cell else "")
+        if isinstance(self._value(member), running.Running):
+            return f"ML201: {error}. It is from {where}. Or merge that step and the ones below it that see what it does."
         name = member.partition(":")[2].rpartition("/")[2] if ":" in member else member
         reason = str(error) or type(error).__name__
         return (

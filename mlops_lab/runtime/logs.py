@@ -18,6 +18,7 @@ _STYLES: dict[Any, str] = {style: mark for mark, (style, _) in logging._STYLES.i
 _given: dict[str, Row] = {}  # what was set up before the step's inputs and cells
 _imported: dict[str, Row] = {}  # what a package sets up when it is imported is set up wherever it is imported
 _propagation = True
+_own: dict[int, logging.Handler] = {}  # handlers that code of the notebook has added
 _foreign: set[int] = set()  # ids of handlers that nobody here can describe, and the notebook did not add
 
 
@@ -45,6 +46,7 @@ def watch(importing: Callable[[], bool], propagation: bool) -> None:
     global _propagation
     _propagation = propagation
     _imported.clear()
+    _own.clear()
     _given.clear()
     _given.update((name, row) for name, row in _rows().items() if row != _PLAIN)
     _foreign.clear()
@@ -58,6 +60,8 @@ def watch(importing: Callable[[], bool], propagation: bool) -> None:
 def _noting(original: Any, importing: Callable[[], bool]) -> Any:
     def noting(self: logging.Logger, what: Any) -> None:
         original(self, what)
+        if isinstance(what, logging.Handler) and sys._getframe(1).f_globals.get("__name__") == "__main__":
+            _own[id(what)] = what
         if importing():
             if isinstance(what, logging.Handler) and _handler_row(what)[0] == "?":
                 _foreign.add(id(what))
@@ -126,6 +130,8 @@ def _row(logger: logging.Logger) -> Row:
 
 def _is_packages(handler: logging.Handler) -> bool:
     """True for a handler that writes to a stream of a package's own, as MLflow sets up again and again."""
+    if id(handler) in _own:
+        return False
     stream = getattr(handler, "stream", None)
     home = type(stream).__module__.partition(".")[0]
     return type(handler) is logging.StreamHandler and home not in {"__main__", "io", "_io", "ipykernel", "builtins", "tempfile"}

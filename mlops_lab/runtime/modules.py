@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import session
+from . import registries, running, session
 
 HELD, PATCH = "module:", "patch:"
 KINDS = (HELD, PATCH)
@@ -67,6 +67,11 @@ def _data(holder: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def put_into() -> dict[str, Any]:
+    """Member -> value, for what was put into IPython and registries of packages, and what runs on; it is quickly found."""
+    return session.members() | registries.members(sys.modules) | running.members()
+
+
 def patches() -> dict[str, Any]:
     """Member -> function (or property, accessor), for what was put into packages from outside.
 
@@ -75,8 +80,8 @@ def patches() -> dict[str, Any]:
     """
     fresh = _fresh_modules()
     if _before is None or _may_have_patched(_before, fresh):
-        return session.members() | _scan(sys.modules)
-    found = session.members() | _scan(fresh)
+        return put_into() | _scan(sys.modules)
+    found = put_into() | _scan(fresh)
     for member in _before.found:
         with contextlib.suppress(AttributeError):
             found[member] = value(member)
@@ -101,6 +106,7 @@ def remember() -> None:
     functions of the large packages takes longer than a small step.
     """
     global _before
+    registries.members(sys.modules)
     _before = _Before(next(reversed(sys.modules)), tuple(_scan(sys.modules)), [])
 
 
@@ -180,6 +186,10 @@ def value(member: str) -> Any:
     """The value of a member, which exists. Raises `AttributeError` or `KeyError` if it doesn't."""
     if member.startswith(session.MARK):
         return session.value(member)
+    if member.startswith(registries.MARK):
+        return registries.value(member)
+    if member.startswith(running.MARK):
+        return running.value(member)
     holder, attribute = _holder(member)
     try:
         return vars(holder)[attribute]  # and not what a property or an accessor gives for it
@@ -194,6 +204,9 @@ def put(member: str, new: Any, names: dict[str, Any]) -> None:
     """
     if member.startswith(session.MARK):
         session.put(member, new)
+        return
+    if member.startswith(registries.MARK):
+        registries.put(member, new)
         return
     holder, attribute = _holder(member)
     old = vars(holder).get(attribute, _NOTHING)

@@ -10,18 +10,22 @@ What differs from plain cloudpickle:
 from __future__ import annotations
 
 import copyreg
+import functools
 import gc
 import io
+import math
 import pickle
+import struct
 import sys
 import types
 import weakref
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, libraries, session, sets
+from . import definitions, exceptions, instances, libraries, session, sets
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -31,7 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 IN_BAND = 4096  # bytes; smaller buffers stay in the pickle
-_WITH_SETS = b"S"  # in front of a pickle that has sets whose tables are rebuilt
+_ASKED = b"S"  # in front of a pickle in which things stand for others: sets whose tables are rebuilt, not-a-numbers
 
 
 class Packed:
@@ -45,12 +49,15 @@ class Packed:
         # id -> (index, object): holding it keeps every id unique.
         self.kept = packer.memo.copy()
         self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items() if isinstance(holder, _OddSet))
+        self.kept.update((i, (0, holder.value)) for i, holder in packer.nans.items())
+        self.nans = set(packer.nans)
         self.special = [v for _, v in self.kept.values() if type(v) not in _INERT]
         self._memory = mem.pieces(self.special, packer.copied, set(packer.internal))
 
     def mutable_ids(self) -> set[int]:
-        """Ids of the objects in here that could be changed in place."""
-        return {i for i, (_, value) in self.kept.items() if not isinstance(value, _ATOMS) and not _is_reference(value)}
+        """Ids of the objects in here that could be changed in place, or are equal to nothing but themselves."""
+        changing = {i for i, (_, value) in self.kept.items() if not isinstance(value, _ATOMS) and not _is_reference(value)}
+        return changing | self.nans
 
     def memory(self) -> mem.Memory:
         """What shows memory that could be seen to change."""
@@ -78,7 +85,7 @@ def unpack(stream: Any, buffers: list[Any], loader: Any) -> Any:
     """Load a stream; references to definitions are resolved by `loader.definition(key)`."""
     definitions.loaders.append(loader)
     try:
-        if stream[:1] == _WITH_SETS:
+        if stream[:1] == _ASKED:
             return _Unpickler(io.BytesIO(stream[1:]), buffers=buffers).load()
         return pickle.loads(stream, buffers=buffers)
     finally:
@@ -99,37 +106,50 @@ def _dump(space: Space, content: Any) -> Packed:
     collecting = gc.isenabled()
     gc.disable()  # much is made here and nothing of it is garbage
     try:
-        # pickle asks about plain lists and dicts only where it is told to ask about everything, which takes long.
+        # pickle asks about plain lists, dicts and numbers only where it is told to ask about everything, which takes long.
         of_process = _plain_of_process(space)
         named = {i: of_process[i] for i in map(id, content.values()) if i in of_process} if isinstance(content, dict) else {}
+        way = _Way(odd=named)
         try:
-            packed = _dump_once(space, content, {}, named)
-        except Exception:  # it holds `sys.modules`, say
-            named = of_process
-            packed = _dump_once(space, content, {}, named)
-        views = mem.views(packed.memory())
+            packed = _dump_once(space, content, way)
+        except Exception:  # it holds `sys.modules`, say, or an instance whose class leaves out what can't be passed on
+            way = _Way(odd=of_process, own_way=way.has_own_way)
+            packed = _dump_once(space, content, way)
+        way.views = mem.views(packed.memory())
         odd: dict[int, _Odd] = {id(s): _OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)}
         inside = {i: held for i, held in of_process.items() if i in packed.kept}
-        if not (views or odd or inside):
+        way.nans = any(mark in packed.stream for mark in _NANS)
+        if not (way.views or odd or inside or way.nans):
             return packed
-        odd |= named | inside
-        return _dump_once(space, content, views, odd)
+        way.odd = {**way.odd, **odd, **inside}
+        return _dump_once(space, content, way)
     finally:
         if collecting:
             gc.enable()
 
 
-def _dump_once(space: Space, content: Any, views: dict[Any, Any], odd: dict[int, _Odd]) -> Packed:
+@dataclass
+class _Way:
+    """How something is packed, as far as a first attempt tells."""
+
+    views: dict[Any, Any] = field(default_factory=dict)
+    odd: dict[int, _Odd] = field(default_factory=dict)
+    nans: bool = False  # whether there may be some, each of which is one object wherever it is found
+    own_way: bool = False  # instances are taken apart as their class says
+    has_own_way: bool = False  # there are such instances
+
+
+def _dump_once(space: Space, content: Any, way: _Way) -> Packed:
     file = io.BytesIO()
     buffers: list[pickle.PickleBuffer] = []
-    packer = (_SetPacker if odd else _Packer)(file, space, buffers, views, odd)
+    asks = bool(way.odd or way.nans)
+    packer = (_AskingPacker if asks else _Packer)(file, space, buffers, way)
     packer.dump(content)
-    return Packed((_WITH_SETS if odd else b"") + file.getvalue(), buffers, packer)
+    return Packed((_ASKED if asks else b"") + file.getvalue(), buffers, packer)
 
 
 class _Packer(_cp.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, space: Space, buffers: list[pickle.PickleBuffer], views: dict[Any, Any],
-                 odd: dict[int, _Odd]) -> None:  # fmt: skip
+    def __init__(self, file: io.BytesIO, space: Space, buffers: list[pickle.PickleBuffer], way: _Way) -> None:
         def out_of_band(buffer: pickle.PickleBuffer) -> bool:
             if buffer.raw().nbytes < IN_BAND:
                 return True
@@ -138,8 +158,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
 
         super().__init__(file, protocol=5, buffer_callback=out_of_band)
         self.space = space
-        self.views = views
-        self.odd = odd
+        self.way = way
+        self.views = way.views
+        self.odd = way.odd
+        self.nans: dict[int, _NaN] = {}
         self.of_process = _of_process()
         self.module_names: dict[str, dict[int, str]] = {}  # module -> id of what it has -> its name
         self.needs: set[str] = set()
@@ -181,7 +203,8 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             made = exceptions.reduce(value)
             return super().reducer_override(value) if made is NotImplemented else made
         if kind.__module__ == "__main__":
-            made = _instance(value)
+            self.way.has_own_way = self.way.has_own_way or instances.says_how(kind)
+            made = instances.reduce(value, self.way.own_way)
             return super().reducer_override(value) if made is None else made
         if id(value) in self.of_process:
             return definitions.of_process, self.of_process[id(value)]
@@ -211,7 +234,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         return definitions.of_process, (module, name), state
 
     def _function(self, value: types.FunctionType) -> Any:
-        if libraries.is_generic_function(value):
+        if (
+            libraries.is_generic_function(value)
+            and getattr(sys.modules.get(value.__module__), value.__name__, None) is not value
+        ):
             return libraries.reduce_generic_function(value)
         if value.__globals__ is not self.space.names:
             return super().reducer_override(value)
@@ -269,6 +295,11 @@ def _of_process() -> dict[int, tuple[str, str]]:
     return found
 
 
+@functools.cache
+def _constant(*place: str) -> _OfProcess:
+    return _OfProcess(*place)
+
+
 def _plain_of_process(space: Space) -> dict[int, _Odd]:
     found: dict[int, _Odd] = {i: _OfProcess(*place) for i, place in _of_process().items() if place in _PLAIN_SINGLETONS}
     found[id(space.names)] = _OfProcess("", "")
@@ -288,71 +319,43 @@ def _hold_frozenset(made: sets.Recipe) -> list[Any]:
     return [sets.build(made, frozenset)]
 
 
-class _SetPacker(_Packer):
+# -- not a number ----------------------------------------------------------------------------------------------------
+
+
+class _NaN:
+    """Stands for a float that isn't equal to itself: `x in [x]`, `{x: 1}[x]` and `x is np.nan` ask which object it is."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return _hold_nan, (struct.pack("<d", self.value),)
+
+
+def _hold_nan(made: bytes) -> list[float]:
+    return list(struct.unpack("<d", made))
+
+
+_NANS = (b"G\x7f\xf8", b"G\xff\xf8", b"G\x7f\xf0", b"G\xff\xf0")  # as pickle writes them, and infinities
+
+
+class _AskingPacker(_Packer):
     def persistent_id(self, value: Any) -> Any:
+        if type(value) is float and not math.isfinite(value):
+            return self._not_finite(value)
         return self.odd.get(id(value))
+
+    def _not_finite(self, value: float) -> Any:
+        for module in ("numpy", "math"):
+            for name in ("nan", "inf"):
+                if module in sys.modules and getattr(sys.modules[module], name, None) is value:
+                    return _constant(module, name)
+        return self.nans.setdefault(id(value), _NaN(value)) if math.isnan(value) else None
 
 
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, holder: Any) -> Any:
         return holder[0]
-
-
-# -- instances of notebook classes ---------------------------------------------------------------------------------
-
-
-def _instance(value: Any) -> Any:
-    """An instance of a notebook class that pickle would make by running code of the notebook: that ran already."""
-    kind = type(value)
-    if isinstance(value, (set, frozenset)) and kind.__reduce__ in _SET_REDUCES:
-        _, (items,), state = cast("tuple[Any, ...]", value.__reduce__())
-        made = sets.recipe(value) if sets.is_odd(value) else sets.Recipe(((items, []),))
-        if made is None:
-            raise Refused(f"the order of the elements of a {kind.__name__} can't be had again")
-        if isinstance(value, frozenset):
-            return _new_frozenset, (kind, made), (state, None, None), None, None, _fill_instance
-        return _new_instance, (kind,), (state, made, None), None, None, _fill_instance
-    if any("__reduce__" in c.__dict__ or "__reduce_ex__" in c.__dict__ for c in kind.__mro__[:-1]):
-        return None
-    if isinstance(kind.__new__, types.FunctionType) and not (
-        hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__")
-    ):
-        runs_code = kind.__new__.__module__ == "__main__"
-    else:
-        runs_code = False
-    # pickle asks the new, still empty instance for `__setstate__`.
-    asks = any(
-        "__getattr__" in c.__dict__ or "__getattribute__" in c.__dict__ for c in kind.__mro__ if c.__module__ == "__main__"
-    )
-    if not runs_code and not asks and not isinstance(value, (list, dict)):
-        return None
-    _, arguments, state, items, pairs = cast("tuple[Any, ...]", object.__reduce_ex__(value, 5))
-    content = (state, None if items is None else list(items), None if pairs is None else list(pairs))
-    return _new_instance, arguments, content, None, None, _fill_instance
-
-
-def _new_instance(kind: Any, *arguments: Any) -> Any:
-    maker = next(c.__dict__["__new__"] for c in kind.__mro__ if "__new__" in c.__dict__ and c.__module__ != "__main__")
-    return maker(kind, *arguments) if arguments else maker(kind)
-
-
-def _new_frozenset(kind: Any, made: sets.Recipe) -> Any:
-    return sets.build(made, lambda elements: _new_instance(kind, elements))
-
-
-def _fill_instance(value: Any, content: tuple[Any, Any, Any]) -> Any:
-    state, items, pairs = content
-    if items is not None:
-        sets.fill(value, items) if isinstance(value, set) else list.extend(value, items)
-    for key, item in pairs or ():
-        dict.__setitem__(value, key, item)
-    if state is not None and hasattr(type(value), "__setstate__"):
-        value.__setstate__(state)
-    elif state is not None:
-        attributes, slots = state if isinstance(state, tuple) else (state, None)
-        for name, item in {**(attributes or {}), **(slots or {})}.items():
-            object.__setattr__(value, name, item)
-    return value
 
 
 def _is_reference(value: Any) -> bool:
@@ -372,7 +375,6 @@ _SINGLETONS = (
 _STREAMS = ("stdout", "stderr", "stdin", "__stdout__", "__stderr__")
 _INERT = {dict, list, tuple, str, bytes, int, float, complex, bool, type(None)}  # neither show memory, nor are sets
 _UNSAFE = (io.IOBase, weakref.finalize)
-_SET_REDUCES: tuple[Any, ...] = (set.__reduce__, frozenset.__reduce__)
 _UNSAFE_REASON = "it is, or holds, an open file or a resource that ends with its process"
 
 

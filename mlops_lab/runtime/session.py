@@ -1,7 +1,8 @@
 """What the notebook's code has put into IPython: magics, ways to display a type. It passes from step to step like a variable.
 
 Each is a member `patch:IPython:...` of the step (see `modules.py`). A callback of IPython's events stands for what would run at
-every cell, also at those that are not the notebook's; it is refused where a later step would go without it.
+every cell, also at those that are not the notebook's, and so does what changes the code of cells or handles their errors; it is
+refused where a later step would go without it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from .memory import Refused
 
 MARK = "patch:IPython:"
 _KINDS = ("line", "cell")
+_TRANSFORMS = ("ast_transformers", "input_transformers_cleanup", "input_transformers_post")
 
 
 class Callbacks:
-    """Stands for the notebook's callbacks of one event."""
+    """Stands for the notebook's callbacks of one event, or what it has IPython do with every cell's code."""
 
     def __reduce__(self) -> Any:
         raise Refused("IPython calls it at every cell, and in a later step nobody would")
@@ -48,6 +50,11 @@ def members() -> dict[str, Any]:
     for event, functions in ip.events.callbacks.items():
         if any(_is_own(function) for function in functions):
             found[f"{MARK}event/{event}"] = _callbacks.setdefault(event, Callbacks())
+    for place in _TRANSFORMS:
+        if any(map(_is_own, getattr(ip, place, ()))):
+            found[f"{MARK}cells/{place}"] = _callbacks.setdefault(place, Callbacks())
+    if getattr(ip, "custom_exceptions", ()):
+        found[f"{MARK}cells/custom_exceptions"] = _callbacks.setdefault("custom_exceptions", Callbacks())
     return found
 
 

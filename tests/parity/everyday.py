@@ -132,6 +132,17 @@ EVERYDAY: list[Row] = [
           ("step:b", "tail = '?'\n%hi there"), ("step:b", "%%shout\nabc"), ("step:b", "%count b"), ("step:b", "%popd"),
           ("step:c", "%count c"), ("step:c", "print(calendar.weekheader(2), time.tzname, csv.get_dialect('pipes').delimiter, os.path.exists('nb.ipynb'))\n1.23456789"),
           ("step:c", "P()")),
+    alone("what the notebook registers with packages",
+          ("step:a", "import copyreg, copy, contextlib, numbers\nfrom collections.abc import Sequence, Iterable\nfrom importlib.resources import as_file\n"
+           "class Mine:\n    v = 1\nclass Num: pass\nclass P:\n    def __init__(self, v): self.v = v\nSequence.register(Mine)\nnumbers.Number.register(Num)\n"
+           "copyreg.pickle(P, lambda p: (P, (p.v + 100,)))\np, files = P(1), [as_file]"),
+          ("step:b", "@as_file.register\ndef _(p: Mine): return contextlib.nullcontext('mine')\n@Iterable.register\nclass Late: pass\n"
+           "print(isinstance(Mine(), Sequence), issubclass(Num, numbers.Number), copy.copy(p).v, p.v)"),
+          ("step:c", "with as_file(Mine()) as f: print(f, files[0] is as_file, issubclass(Late, Iterable), isinstance(Num(), numbers.Number), copy.copy(p).v)")),
+    alone("a thread that goes on", ("step:a", "import threading, time\nstate = {'n': 0}\ndef work():\n    time.sleep(2)\n    state['n'] = 42\nthreading.Thread(target=work).start()"),
+          ("step:b", "time.sleep(3)\nprint(state)"), expect="refused", says="thread work 'a'"),
+    alone("what changes the code of every cell", ("step:a", "import ast\nclass Up(ast.NodeTransformer):\n    def visit_Constant(self, n): return ast.Constant(n.value + 1) if n.value == 1 else n\n"
+          "get_ipython().ast_transformers.append(Up())"), ("step:b", "print(1)"), expect="refused", says="ast_transformers"),
     alone("a callback at every cell", ("step:a", "seen = []\ndef after(*a): seen.append(1)\nget_ipython().events.register('post_run_cell', after)"), ("step:b", "print(seen)"), expect="refused", says="post_run_cell setup"),
     alone("a display that a later step changes", ("step:a", "from IPython.display import display, update_display\nh = display('one', display_id='mine')\nk = display('x', display_id=True)"), ("step:b", "update_display('two', display_id='mine')"), ("step:c", "k.update('y')\ndisplay('three', display_id='mine')")),
     # -- setup, parameters, gates --------------------------------------------------------------------------------------

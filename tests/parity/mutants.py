@@ -178,7 +178,7 @@ def _no_exceptions(patch: pytest.MonkeyPatch) -> None:
 
 @rule("code of the notebook does not run again to make an instance", "instances", "classes", "core")
 def _no_instances(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(pack, "_instance", lambda value: None)
+    patch.setattr(pack.instances, "reduce", lambda value, own_way: None)
 
 
 @rule("what can't be passed is refused", "core")

@@ -219,6 +219,57 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ),
         ],
     ),
+    (
+        "instances whose class says how they are pickled",
+        "equal",
+        [
+            (
+                "step:a",
+                "class Kept:\n    def __init__(self): self.data, self.tmp = {1: 2}, 'x'\n"
+                "    def __getstate__(self): return {'data': {}}\n"
+                "    def __setstate__(self, s):\n        self.__dict__.update(s)\n        self.loaded = True\n"
+                "class Made:\n    made = []\n    __slots__ = ('x', 'y')\n"
+                "    def __init__(self, x, y=0):\n        self.x, self.y = x, y\n        Made.made.append(x)\n"
+                "    def __reduce__(self): return Made, (self.x,)\n"
+                "class Pair(tuple):\n    def __new__(cls, a, b): return super().__new__(cls, (a, b))\n"
+                "    def __getnewargs__(self): return self[0], 0\n"
+                "class Few(dict):\n    def __reduce__(self): return Few, ()\n"
+                "k, m, p, d = Kept(), Made(1, 5), Pair(1, 2), Few(a=1)\nd.note = 'n'",
+            ),
+            ("step:b", "print(vars(k), m.x, m.y, Made.made, p, type(p) is Pair, d, d.note)\nm.y += 1\nk.data[3] = 4"),
+            ("step:c", "import copy\nprint(vars(k), m.y, Made.made, vars(copy.copy(k)), copy.copy(m).y, copy.copy(p))"),
+        ],
+    ),
+    (
+        "an instance of which its class leaves out what can't be passed on",
+        "equal",
+        [
+            (
+                "step:a",
+                "import threading\nclass Safe:\n    def __init__(self): self.n, self.lock = 1, threading.Lock()\n"
+                "    def __getstate__(self): return {'n': self.n}\n"
+                "    def __setstate__(self, s):\n        self.__dict__.update(s)\n        self.lock = threading.Lock()\ns = Safe()",
+            ),
+            ("step:b", "with s.lock: s.n += 1"),
+            ("step:c", "print(s.n, s.lock.locked())"),
+        ],
+    ),
+    (
+        "which object a not-a-number is",
+        "equal",
+        [
+            (
+                "step:a",
+                "import numpy as np, math\nnan = float('nan')\nvalues, table, top = [np.nan, nan, 1.0], {nan: 1, np.nan: 2}, math.inf\n"
+                "mixed = np.array(['a', np.nan, nan], dtype=object)",
+            ),
+            (
+                "step:b",
+                "print([v is np.nan for v in mixed], values.index(nan), table[nan], table.get(np.nan), top is math.inf)\nagain = nan",
+            ),
+            ("step:c", "print(again is nan, again in values, [v is again for v in mixed], values.count(np.nan))"),
+        ],
+    ),
 ]
 
 

@@ -1,0 +1,81 @@
+"""Code of the notebook that goes on when its step is over, in a thread or as an asyncio task: it ends with the step's process.
+
+Each is a member `patch:running:...` of the step (see `modules.py`) that can't be passed on, so that a later step is refused: in
+the notebook it would see what goes on there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from .memory import Refused
+
+MARK = "patch:running:"
+
+
+class Running:
+    """Stands for what goes on."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __reduce__(self) -> Any:
+        raise Refused(f"{self.what} still runs when its step is over, and ends with it; wait for it there")
+
+
+_before: set[int] = set()  # threads that setup cells start, in each step alike
+_found: dict[str, Running] = {}
+
+
+def watch() -> None:
+    """Take the threads that are there now as given."""
+    _before.clear()
+    _before.update(thread.ident or 0 for thread in threading.enumerate())
+
+
+def members() -> dict[str, Any]:
+    """Member -> a stand-in, for all that runs."""
+    names = sorted({*_threads(), *_tasks()})
+    return {f"{MARK}{name}": _found.setdefault(name, Running(name)) for name in names}
+
+
+def value(member: str) -> Any:
+    """The value of a member. Raises `KeyError` if it doesn't exist."""
+    return _found[member.removeprefix(MARK)]
+
+
+def _threads() -> Iterator[str]:
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        if thread.ident in _before or thread is threading.current_thread():
+            continue
+        function: Any = _function(thread.function) if isinstance(thread, threading.Timer) else None
+        if getattr(function, "__module__", "") == "__main__":
+            yield f"a timer for {function.__qualname__}"
+            continue
+        frame = frames.get(thread.ident or 0)
+        while frame is not None:
+            if frame.f_globals.get("__name__") == "__main__":
+                yield f"a thread in {frame.f_code.co_qualname}"
+                break
+            frame = frame.f_back
+
+
+def _function(function: Any) -> Any:
+    return getattr(function, "func", getattr(function, "__func__", function))
+
+
+def _tasks() -> Iterator[str]:
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:  # no loop runs
+        return
+    for task in tasks:
+        coroutine: Any = task.get_coro()
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is not None and frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>":
+            yield f"an asyncio task of {coroutine.__qualname__}"
