@@ -1,7 +1,8 @@
 """Run by the hidden cells of a step notebook, with PHASE set to `begin` or `end`: makes the runtime importable, calls it.
 
-PHASE `keep` stores a whole namespace, that of a notebook which was run without steps. PHASE `restore` is for people who look
-into a step: ORDER names its order, which has with it the code to run first (`before`) and the environment that was set.
+PHASE `path` comes before the prelude, whose imports look where a step above has said. PHASE `keep` stores a whole namespace,
+that of a notebook which was run without steps. PHASE `restore` is for people who look into a step: ORDER names its order, which
+has with it the code to run first (`before`) and the environment that was set.
 
 The runtime is loaded by path under a name of its own, so that a kernel whose environment doesn't have MLOps Lab (a pod, or
 another virtual environment) runs steps all the same, and pickles name the same modules everywhere.
@@ -59,6 +60,10 @@ def _main(phase):
         return
     kit = _runtime()
     if phase == "import":  # in the parent that kernels are forked from
+        return
+    if phase == "path":  # before the prelude
+        with open(os.environ["MLOPS_LAB_ORDER"], encoding="utf-8") as file:
+            kit.set_path(json.load(file))
         return
     if phase == "begin":
         _keep_all_outputs(get_ipython())  # noqa: F821

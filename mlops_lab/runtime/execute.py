@@ -58,9 +58,9 @@ _EXIT_SECONDS = 2.5  # that a kernel has to run its exit functions
 _POLL_SECONDS = 0.005
 _SAVE_SECONDS, _SAVE_SHARE = 1.0, 20  # at least between two saves of a notebook that runs: seconds, and times what one takes
 # Run in a kernel that waits for its step: the first cell of all costs more than the others.
-_WARM_UP = (
+_CALL = (
     'exec(__import__("pathlib").Path(__import__("os").environ["MLOPS_LAB_RUNTIME"], "boot.py").read_text(), '
-    '{"PHASE": "import"})'
+    '{{"PHASE": "{phase}"}})'
 )
 _IOPUB_SECONDS = 600  # for what a cell has put out to arrive after it is done: a flood on a busy machine takes long
 
@@ -91,7 +91,8 @@ class StepEngine(NBClientEngine):  # type: ignore[misc]
         with contextlib.ExitStack() as at_once:
             stack = closing or at_once
             sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlops-", ignore_cleanup_errors=True))
-            client = _Client(nb_man, report, sockets, provisioner, ready, timeout=None, startup_timeout=start_timeout,
+            order = (kernel_arguments or {}).get("env", {}).get("MLOPS_LAB_ORDER", "")
+            client = _Client(nb_man, report, sockets, provisioner, ready, order, timeout=None, startup_timeout=start_timeout,
                              iopub_timeout=_IOPUB_SECONDS, kernel_name=kernel_name)  # fmt: skip
             stack.callback(client.end_kernel)
             with _saved_now_and_then(nb_man):
@@ -121,9 +122,10 @@ def _saved_now_and_then(nb_man: Any) -> Iterator[None]:
 
 class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
     def __init__(self, nb_man: Any, report: Report | None, sockets: str, provisioner: str, ready: Callable[[], None] | None,
-                 **kwargs: Any) -> None:  # fmt: skip
+                 order: str = "", **kwargs: Any) -> None:  # fmt: skip
         super().__init__(nb_man, **kwargs)
         self.sockets, self.provisioner, self.ready = sockets, provisioner, ready
+        self.order = order
         self.report: Report = report or (lambda kind, **fields: None)
         self.folder = os.path.dirname(nb_man.nb.metadata.papermill.get("output_path") or "")
         self.cap: Cap | None = None
@@ -166,8 +168,11 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
         # Papermill's own loop marks a cell that died or timed out, and all that follow, as completed.
         if self.ready:
             assert self.kc is not None
-            self.kc.execute(_WARM_UP, silent=True, store_history=False, allow_stdin=False)
+            self.kc.execute(_CALL.format(phase="import"), silent=True, store_history=False, allow_stdin=False)
             self.ready()
+        if self.moves_path():  # before the prelude, which imports
+            assert self.kc is not None
+            self.kc.execute(_CALL.format(phase="path"), silent=True, store_history=False, allow_stdin=False)
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type != "code":
                 continue
@@ -200,6 +205,14 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
                 self.nb_man.cell_complete(cell, cell_index=index)
                 if not hidden:
                     self.report("cell_finished", cell=number, seconds=time.monotonic() - started, status=status)
+
+    def moves_path(self) -> bool:
+        """True if a step above has changed where modules are looked for."""
+        try:
+            with open(self.order, "rb") as file:
+                return b'"@sys.path": [' in file.read()
+        except OSError:  # a notebook without one
+            return False
 
     def _note_displays(self, cell: Any, index: int) -> None:
         """Which outputs have a name (`display_id`), by which a cell of another step may change them."""

@@ -502,3 +502,9 @@ class Kit:
             file.flush()
             os.fsync(file.fileno())
         os.replace(path + ".new", path)
+
+
+def set_path(order: dict[str, Any]) -> None:
+    """Look for modules where a step above has said, so that the prelude can import them."""
+    bundle = Store(order["store"]).open(order["current"]["@sys.path"][0])
+    ambient.write("@sys.path", bundle.part(bundle.header.stream).tobytes())
