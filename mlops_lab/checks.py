@@ -240,10 +240,14 @@ def never_bound(plan: Plan) -> Found:
     bound = _BUILTINS.union(plan.imported, (p.name for p in plan.pipeline.parameters))
     bound |= {name for cell in plan.pipeline.setup for name in plan.cell_effects[cell.number].may_bind}
     later = {name for step in plan.steps for name in step.effects.may_bind}
+    skipped = [cell for cell in plan.pipeline.notebook.cells if cell.has(Role.SKIP) and not cell.syntax_issue]
     for step in plan.steps:
         for cell in step.step.cells:
             effects = plan.cell_effects[cell.number]
             missing = effects.reads - bound - effects.may_bind
+            missing -= {
+                n for each in skipped if each.number < cell.number for n in plan.cell_effects[each.number].writes
+            }  # ML111
             missing -= {name for _, name in effects.history}
             nodes = list(ast.walk(cell.tree)) if missing else []
             direct = {n.id: n.lineno for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}

@@ -127,6 +127,10 @@ def test_errors_come_first_and_then_the_order_of_the_notebook() -> None:
     assert {severity for severity, _ in order} == {"error", "warning"}
 
 
+def test_what_a_skipped_cell_binds_is_told_once() -> None:
+    assert [d.code for d in found([("skip", "x = 1"), ("step:a", "print(x)")])] == ["ML111"]
+
+
 def test_only_errors_stop_a_run() -> None:
     require_sound(make_plan(build(from_node(notebook_node(["x = 1"]), "nb.ipynb"))))
     with pytest.raises(CheckError) as caught:

@@ -80,7 +80,10 @@ def has_parameters(**types: str) -> Callable[[Work], str | None]:
 def without_errors(work: Work) -> str | None:
     """Is there no diagnostic?"""
     found = work.pipeline.diagnostics
-    return f"{found[0].code} in cell {found[0].cell}: {found[0].message} {found[0].fix}" if found else None
+    if not found:
+        return None
+    where = f"in cell {found[0].cell}" if found[0].cell else "of the notebook"
+    return f"{found[0].code} {where}: {found[0].message} {found[0].fix}"
 
 
 def this_notebook() -> Path:
