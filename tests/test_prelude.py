@@ -46,6 +46,10 @@ ITEMS = [
     ("the environment", "os.environ['A'] = '1'", "", False),
     ("the path", "sys.path.append('lib')", "", False),
     ("a magic", "%matplotlib inline", "", False),
+    ("the way to show plots", "hv.extension('bokeh', 'matplotlib', logo=False)", "", False),
+    ("defaults of plots", "opts.defaults(opts.Curve(width=600))", "", False),
+    ("plots in the notebook", "output_notebook()", "", False),
+    ("the precision of JAX", "jax.config.update('jax_enable_x64', True)", "", False),
 ]
 
 

@@ -14,11 +14,12 @@ from conftest import notebook_node
 
 from mlops_lab import verify as package
 from mlops_lab.errors import CheckError, UsageError
-from mlops_lab.notebook import read
+from mlops_lab.notebook import from_node, read
 from mlops_lab.runtime.compare import Comparison, Unknown
-from mlops_lab.verify import copies, verify
+from mlops_lab.verify import copies, judging, verify
 from mlops_lab.verify.copies import Original
 from mlops_lab.verify.shown import shown, without_durations
+from mlops_lab.verify.straight import End
 
 
 def write(tmp_path: Path, cells):
@@ -197,6 +198,22 @@ def test_durations_are_left_out_and_other_numbers_are_not():
         of("took 0.10s, 7 ms, 3.1e-04 seconds, 00:09<00:01, 99.1it/s")
     )
     assert without_durations(of("auc 0.81, 3 samples")) != without_durations(of("auc 0.82, 3 samples"))
+
+
+def test_what_differs_by_chance_is_still_held_to_its_kinds():
+    def end(*outputs):
+        code = nbf.v4.new_code_cell("show()", outputs=list(outputs))
+        return End(nbf.v4.new_notebook(cells=[code]))
+
+    def rich(text, **more):
+        return nbf.v4.new_output("display_data", {"text/plain": "Plot", **({"text/html": text} if text else {}), **more})
+
+    one, again, other, plain = (end(rich(text)) for text in ("<a 1>", "<a 2>", "<a 3>", ""))
+    cell = from_node(one.node, Path("nb.ipynb")).cells[0]
+    pairs = [(shown(one.node, 0), shown(pipeline.node, 0)) for pipeline in (other, plain)]
+    assert judging._is_unstable(cell, pairs[0], [again], set())
+    assert not judging._is_unstable(cell, pairs[1], [again], {"show"}), "the HTML is missing, whatever it says"
+    assert judging._is_unstable(cell, pairs[1], [again, plain], set()), "it is missing in a straight run, too"
 
 
 def test_widgets_are_compared_by_their_state():

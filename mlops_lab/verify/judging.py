@@ -2,7 +2,8 @@
 
 What is random or tells the time differs between any two runs, and two straight runs may agree on it by luck (a coin that
 fell the same way twice). So, as long as something differs, the notebook is run straight again, up to three times in all: what
-the straight runs don't agree on is left out, and so is what a cell shows of a variable on which they don't.
+the straight runs don't agree on is left out, and so is what a cell shows of a variable on which they don't; the kinds of a
+cell's outputs (text, HTML, a picture, an error) are held to what they agree on all the same.
 """
 
 from __future__ import annotations
@@ -132,10 +133,17 @@ def _uncertain(straight: End, again: End, kernel: str, folder: Path) -> set[str]
 
 def _is_unstable(cell: Cell, pair: tuple[Any, Any], others: Iterable[End], uncertain: set[str]) -> bool:
     one, other = pair
+    kinds = _kinds(one)
+    if kinds != _kinds(other) and all(kinds == _kinds(shown(again.node, cell.index)) for again in others):
+        return False  # a text in place of a picture, say: that much the straight runs agree on
     if any(one != shown(again.node, cell.index) for again in others) or without_durations(one) == without_durations(other):
         return True
     loads, stores = module_names(cell.tree.body)
     return bool((loads | stores) & uncertain)
+
+
+def _kinds(outputs: list[Any]) -> list[tuple[str, str]]:
+    return [(kind, name) for kind, name, _ in outputs]
 
 
 def _cells(plan: Plan, pairs: Any, differing: set[int], unstable: set[int], executed: Any) -> tuple[CellVerdict, ...]:
