@@ -32,9 +32,10 @@ _CONFIGURES = frozenset((
     "init_printing", "init_session", "colormaps.register", "register_cmap",
     # What makes libraries show their objects in a notebook, and how.
     "hv.extension", "holoviews.extension", "hv.notebook_extension", "hv.output", "hvplot.extension", "gv.extension",
-    "pn.extension", "panel.extension", "opts.defaults", "output_notebook", "theme.enable", "themes.enable", "set_embed_options", "initjs",
-    "go_offline", "setup_html", "set_jupyter_backend", "set_plot_theme", "xr.set_options", "xarray.set_options",
-    "dask.config.set", "config.update", "nest_asyncio.apply", "disable_progress_bar", "set_host_device_count", "enable_x64",
+    "pn.extension", "panel.extension", "opts.defaults", "output_notebook", "theme.enable", "themes.enable", "initjs",
+    "set_embed_options", "go_offline", "setup_html", "set_jupyter_backend", "set_plot_theme", "xr.set_options",
+    "xarray.set_options", "dask.config.set", "config.update", "nest_asyncio.apply", "disable_progress_bar",
+    "set_host_device_count", "enable_x64",
 ))  # fmt: skip
 _LONGEST = max(name.count(".") + 1 for name in _CONFIGURES)
 _CONFIGURING_MAGICS = frozenset(
