@@ -36,7 +36,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, guard, modules, registries, running, shown
+from . import ambient, guard, modules, registries, running, session, shown
 from .ambient import InputRefused
 from .definitions import name_replayed
 from .files import OpenedFiles
@@ -75,6 +75,7 @@ class Kit:
         self.bundles: dict[str, Bundle] = {}
         self.origin: dict[str, str] = {}  # loaded member -> its bundle
         self.applied: set[str] = set()
+        self.patched: dict[str, Any] = {}  # loaded member of a module or package -> its value
         self.wanted: list[str] = []
         self.inputs: dict[str, list[str] | None] = {}
         self.before: dict[tuple[str, ...], str] = {}
@@ -218,6 +219,7 @@ class Kit:
                 self.inputs[member] = self.current[member]
                 if member.startswith(modules.KINDS):
                     modules.put(member, value, self.names)
+                    self.patched[member] = value
                 elif not member.startswith("def:"):
                     self.names[member] = value
         self.wanted += bundle.header.needs
@@ -355,7 +357,9 @@ class Kit:
             if not known.startswith("unknown") or known != f"unknown {id(self._value(member))}":
                 outputs[member] = {"version": [f"refused:{reason}", reason], "type": self._type(member)}
         for member in self.origin:
-            if ":" not in member and member not in self.names:
+            if (":" not in member and member not in self.names) or (
+                member not in packed and member not in refused and self._is_taken_back(member)
+            ):
                 outputs[member] = None
         for name in self._storable_names(self.prelude):
             if name not in self.names and name not in self.origin and (self.inputs.get(name) or [""])[0] != DELETED:
@@ -378,6 +382,12 @@ class Kit:
         )
         if self.order["guard"]:
             self._refuse(guard.undeclared(self.order["step"], self.order["guard"], self.inputs, outputs, undeclared))
+
+    def _is_taken_back(self, member: str) -> bool:
+        """True if the step has put a package's own function back in place of the notebook's."""
+        if not member.startswith(modules.PATCH) or member.startswith((session.MARK, registries.MARK)):
+            return False
+        return self._value(member) is not self.patched[member]
 
     def _files_used(self) -> dict[str, dict[str, str]]:
         with self.files.paused():

@@ -27,6 +27,7 @@ _NOTHING = object()
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, property, staticmethod, classmethod,
          types.MemberDescriptorType, types.GetSetDescriptorType)  # fmt: skip
 
+_MADE_BY_CODE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: other classes can't be changed
 _PLAIN = {str, int, float, bool, tuple, dict, list, type(None), types.MemberDescriptorType, types.GetSetDescriptorType,
           types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType}  # fmt: skip
 
@@ -150,10 +151,8 @@ def _scan(searched: Mapping[str, types.ModuleType]) -> dict[str, Any]:
         for attribute, content in items:
             if type(content) is types.FunctionType and content.__module__ == "__main__":
                 found[f"{PATCH}{name}.{attribute}"] = content
-        if root in sys.stdlib_module_names:
-            continue
         for attribute, content in items:
-            if not isinstance(content, type) or content.__module__ != name:
+            if not isinstance(content, type) or content.__module__ != name or not content.__flags__ & _MADE_BY_CODE:
                 continue
             for inner, held in list(vars(content).items()):
                 kind = type(held)
@@ -210,13 +209,41 @@ def put(member: str, new: Any, names: dict[str, Any]) -> None:
         return
     holder, attribute = _holder(member)
     old = vars(holder).get(attribute, _NOTHING)
+    place = member.partition(":")[2]
+    if member.startswith(PATCH) and f"{getattr(old, '__module__', '')}.{getattr(old, '__qualname__', '')}" == place:
+        _originals.setdefault(place, old)
     setattr(holder, attribute, new)
-    if isinstance(old, (int, float, complex, str, bytes, type(None), types.FunctionType)):
-        return
+    if member.startswith(PATCH) or isinstance(old, (int, float, complex, str, bytes, type(None), types.FunctionType)):
+        return  # what took a function's place took it there only
     for space in (names, *(vars(m) for m in list(sys.modules.values()) if _beside(m, holder))):
         for name, known in list(space.items()):
             if known is old:
                 space[name] = new
+
+
+_originals: dict[str, Any] = {}  # function of a package -> what it was before the notebook put its own there
+
+
+def replaced(function: Any) -> str:
+    """The name of a package's function that isn't found by it any more, as code of the notebook has taken its place."""
+    place = f"{function.__module__}.{function.__qualname__}"
+    try:
+        holder, attribute = _holder(f"{PATCH}{place}")
+        found = getattr(holder, attribute)
+    except (AttributeError, ImportError, ValueError):
+        return ""
+    is_packages = getattr(function, "__globals__", None) is getattr(sys.modules.get(function.__module__), "__dict__", ())
+    if found is function or not (is_packages or type(function) is types.BuiltinFunctionType):
+        return ""
+    return place if getattr(found, "__module__", None) == "__main__" else ""
+
+
+def original(place: str) -> Any:
+    """That function."""
+    if place in _originals:
+        return _originals[place]
+    holder, attribute = _holder(f"{PATCH}{place}")
+    return getattr(holder, attribute)
 
 
 def _beside(module: Any, holder: Any) -> bool:

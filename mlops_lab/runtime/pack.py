@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, instances, libraries, session, sets
+from . import definitions, exceptions, instances, libraries, modules, session, sets
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -185,6 +185,9 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
                 return definitions.make_cell, (), (value.cell_contents,), None, None, definitions.set_cell
             except ValueError:
                 return definitions.make_cell, ()
+        if kind is types.BuiltinFunctionType and isinstance(value.__self__, types.ModuleType):
+            place = modules.replaced(value)
+            return (modules.original, (place,)) if place else super().reducer_override(value)
         if kind is memoryview:
             raise Refused("a memoryview shows the memory of another object")
         if id(value) in self.views:
@@ -240,6 +243,9 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         ):
             return libraries.reduce_generic_function(value)
         if value.__globals__ is not self.space.names:
+            place = modules.replaced(value)
+            if place:
+                return modules.original, (place,)
             return super().reducer_override(value)
         key = self.space.key_of(value)
         if key:

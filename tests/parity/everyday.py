@@ -139,6 +139,14 @@ EVERYDAY: list[Row] = [
           ("step:b", "@as_file.register\ndef _(p: Mine): return contextlib.nullcontext('mine')\n@Iterable.register\nclass Late: pass\n"
            "print(isinstance(Mine(), Sequence), issubclass(Num, numbers.Number), copy.copy(p).v, p.v)"),
           ("step:c", "with as_file(Mine()) as f: print(f, files[0] is as_file, issubclass(Late, Iterable), isinstance(Num(), numbers.Number), copy.copy(p).v)")),
+    alone("functions of packages that are replaced and put back",
+          ("step:a", "import collections, textwrap, builtins\nclass Own(collections.Counter): pass\ndef top(self): return self.most_common(1)\ncollections.Counter.top = top\n"
+           "dedent, plain, held = textwrap.dedent, builtins.print, {'f': collections.Counter.most_common}\ndef patched(t): return 'P' + dedent(t)\n"
+           "textwrap.dedent = patched\nbuiltins.print = lambda *a: plain('>>', *a)"),
+          ("step:b", "print(textwrap.dedent(' a'), dedent(' a'), Own('aab').top(), held['f'] is Own.most_common)\ntextwrap.dedent, builtins.print = dedent, plain\ndel collections.Counter.top"),
+          ("step:c", "print(textwrap.dedent(' a'), textwrap.dedent is dedent, print is plain, hasattr(Own, 'top'))")),
+    alone("modules that are found by a changed path", ("step:a", "import sys, os\nplace = os.path.abspath('lib')\nif place not in sys.path: sys.path.append(place)"),
+          ("step:b", "from extra import KNOWN\nKNOWN.append(1)"), ("step:c", "import extra\nprint(extra.KNOWN, KNOWN is extra.KNOWN)"), files={"lib/extra.py": "KNOWN = []\n"}),
     alone("a thread that goes on", ("step:a", "import threading, time\nstate = {'n': 0}\ndef work():\n    time.sleep(2)\n    state['n'] = 42\nthreading.Thread(target=work).start()"),
           ("step:b", "time.sleep(3)\nprint(state)"), expect="refused", says="thread work 'a'"),
     alone("what changes the code of every cell", ("step:a", "import ast\nclass Up(ast.NodeTransformer):\n    def visit_Constant(self, n): return ast.Constant(n.value + 1) if n.value == 1 else n\n"
