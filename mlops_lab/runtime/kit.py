@@ -36,7 +36,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, guard, modules, registries, running, session, shown
+from . import ambient, assigned, guard, modules, registries, running, session, shown
 from .ambient import InputRefused
 from .definitions import name_replayed
 from .files import OpenedFiles
@@ -49,6 +49,7 @@ from .store import Bundle, Store
 
 _IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
 _MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
+_ALIKE = (str, bytes, int, float, tuple, type(None))  # alike wherever configuration is replayed
 DELETED = "deleted:"  # in place of a version's bundle
 _SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only up to this size
 # What the order of a caller may leave out that only loads or only stores.
@@ -268,7 +269,7 @@ class Kit:
         self._note([*self._storable(prelude), *self.replayed])
         self._note_module()
         if any(_MAY_PATCH.search(source) for _, source in self.order["sources"]):
-            self._note(modules.patches())  # what the prelude has put into packages
+            self._note({**modules.patches(), **self._assigned()})  # what the prelude has put into packages
         else:
             self._note(modules.put_into())
 
@@ -339,7 +340,7 @@ class Kit:
         refused: dict[str, str] = {}
         names = self._storable(self.names)
         packed: dict[str, Packed] = {}
-        held = {**modules.members(self.order["folder"]), **modules.patches()}
+        held = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned()}
         todo = [*names, *held, *self.replayed, *(m for m in self.origin if m.startswith("def:"))]
         for member in todo:  # grows by the definitions that are referred to
             if member in packed or member in refused:
@@ -382,6 +383,20 @@ class Kit:
         )
         if self.order["guard"]:
             self._refuse(guard.undeclared(self.order["step"], self.order["guard"], self.inputs, outputs, undeclared))
+
+    def _assigned(self) -> dict[str, Any]:
+        sources = [source for _, source in self.order["sources"]]
+        return assigned.members(assigned.places(sources), modules.local(self.order["folder"]))
+
+    def _own_assigned(self) -> dict[str, Any]:
+        """Those that this step may have set otherwise than its configuration does, which later steps replay."""
+        own = assigned.places([s for n, s in self.order["sources"] if n in self.order["numbers"] or "import" in s])
+        code = "\n".join(self.order["own_configuration"])
+        return {
+            member: value for member, value in self._assigned().items()
+            if ((member,) in self.before or member.removeprefix("patch:") in own)
+            and (member in self.origin or not isinstance(value, _ALIKE) or f".{member.rpartition('.')[2]} = " not in code)
+        }  # fmt: skip
 
     def _is_taken_back(self, member: str) -> bool:
         """True if the step has put a package's own function back in place of the notebook's."""

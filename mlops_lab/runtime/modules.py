@@ -165,13 +165,15 @@ def _scan(searched: Mapping[str, types.ModuleType]) -> dict[str, Any]:
 
 
 def _code_in(held: Any) -> Any:
-    """The function behind a property or the like, the class behind an accessor of pandas or xarray."""
+    """The function behind a property or the like, the class behind an accessor of pandas or xarray or polars."""
     kind = type(held)
     if kind is property:
         return held.fget
     if kind is staticmethod or kind is classmethod:
         return held.__func__
-    return vars(held).get("_accessor") if kind.__dictoffset__ and kind.__name__.endswith("Accessor") else None
+    if kind.__dictoffset__ and kind.__name__.endswith(("Accessor", "NameSpace")):
+        return vars(held).get("_ns") or vars(held).get("_accessor")
+    return None
 
 
 def _is_from_outside(name: str, function: Any, root: str) -> bool:
