@@ -53,6 +53,7 @@ def main(step: dict[str, Any], cells: list[Any], arguments: dict[str, Any], carr
     `step` is what the compiler wrote of it, `cells` its notebook as (metadata, source), `arguments` the component's (artifacts
     with `path` and `metadata`, and values), `carried` what the compiler packed into this very component (`files`).
     """
+    _have_a_home()
     with _workplace(step["pipeline"]) as place:
         work = _Work(step, cells, arguments, carried, place)
         work.gather()
@@ -62,6 +63,14 @@ def main(step: dict[str, Any], cells: list[Any], arguments: dict[str, Any], carr
             print(f"\n{failure['status']}: {failure['failure']['message']}", file=sys.stderr, flush=True)  # noqa: T201
             sys.exit(EXIT_REJECTED if failure["status"] == "rejected" else EXIT_FAILED)
         work.hand_on()
+
+
+def _have_a_home() -> None:
+    """Jupyter does nothing without one: a user that the image doesn't know has none where HOME isn't set either."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()
 
 
 def emit(event: dict[str, Any]) -> None:

@@ -7,25 +7,24 @@ any process can go on where another one stopped, and an outage only makes it wai
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from mlops_lab import events as ev
 from mlops_lab import runstate
-from mlops_lab.errors import MlopsLabError, UsageError
+from mlops_lab.errors import MlopsLabError
 from mlops_lab.notebook import read
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Plan, make_plan
 from mlops_lab.runs import RunFolder
-from mlops_lab.targets.kubeflow import from_mlflow
+from mlops_lab.targets.kubeflow import from_mlflow, waiting
 from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
 from mlops_lab.targets.kubeflow.podlog import PodLog, is_executor, pods_of
+from mlops_lab.targets.kubeflow.record import Remote
 from mlops_lab.tracking import URI, without_password
 
 _CACHE = "Kubeflow's cache"
@@ -33,39 +32,6 @@ _ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 _PATIENCE, _LATE = 3, 30.0  # looks or seconds that a log may take to appear, or to be whole, after its step has ended
 SHORTEST, LONGEST = 1.0, 10.0  # seconds between two looks; longer while nothing happens
 GIVE_UP = 3600.0  # seconds of outage after which following ends; the run goes on
-
-
-@dataclass
-class Remote:
-    """Which run on Kubeflow a folder's run is (`remote.json`).
-
-    `submitted` is false until the server's answer is there: the run may have been made all the same, under this `name`. What
-    ended before `since` (seconds since 1970) is of an earlier life of the same run.
-    """
-
-    connection: str
-    name: str
-    experiment: str = ""
-    run_id: str = ""
-    submitted: bool = False
-    since: float = 0.0
-    url: str = ""
-    retries: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, folder: RunFolder) -> Remote:
-        """Raises `UsageError` where the folder has none."""
-        try:
-            content = json.loads(folder.remote.read_text(encoding="utf-8"))
-            return cls(**{k: v for k, v in content.items() if k in cls.__dataclass_fields__})
-        except (OSError, ValueError, TypeError):
-            raise UsageError(f"Run {folder.id} was never handed to Kubeflow; start it anew.") from None
-
-    def write(self, folder: RunFolder) -> None:
-        """Write it whole or not at all."""
-        temporary = folder.remote.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, folder.remote)
 
 
 class Follower:
@@ -79,7 +45,7 @@ class Follower:
         self.logs: dict[tuple[str, int], PodLog] = {}
         self.pods: dict[tuple[str, int], str] = {}
         self.waited: dict[str, int] = {}
-        self.terminated = self.mlflow_is_down = False
+        self.terminated = self.mlflow_is_down = self.logs_are_refused = False
         self.news = 0  # events written
         self.taken = 0  # steps whose results KFP took from its cache
 
@@ -149,7 +115,14 @@ class Follower:
         """Ask once, and write down what is new."""
         if self.ended:
             return
-        run = self.client.run(self.remote.run_id)
+        try:
+            run = self.client.run(self.remote.run_id)
+        except KubeflowError as error:
+            # A proxy whose server is down says 404, too; a list without the run comes from Kubeflow alone.
+            if error.status != 404 or self.client.find_run(self.remote.name, self.remote.experiment) is not None:
+                raise
+            self._deleted()
+            return
         over = str(run.state) in _ENDED and not self._is_old(run.finished_at)
         self._plugins(run)
         details = self._details(run)
@@ -160,6 +133,20 @@ class Follower:
                 open_steps |= step.status not in runstate.FINAL
         if over and not open_steps:
             self._end(run)
+
+    def _deleted(self) -> None:
+        """The run is not there any more: nobody will learn how its steps ended."""
+        why = "the run was deleted on Kubeflow"
+        for name, step in self.state.steps.items():
+            if step.status == "waiting":
+                self.emit(ev.StepSkipped(step=name, because=why))
+            elif step.status not in runstate.FINAL:
+                failure = ev.Failure(kind="cancelled", message=why)
+                self.emit(
+                    ev.StepFinished(step=name, attempt=max(step.attempt, 1), status="cancelled", seconds=0.0, failure=failure)
+                )
+        message = f"{why[0].upper()}{why[1:]}. What came back before is kept; mlops-lab resume sends it anew."
+        self.emit(ev.RunFinished(status="cancelled", seconds=0.0, message=message))
 
     def _details(self, run: Any) -> dict[str, Any]:
         """Step -> its task. Argo's own nodes may have the same name: the one whose child is the step's by its id goes first."""
@@ -188,9 +175,13 @@ class Follower:
             self.emit(ev.StepSkipped(step=name, because=why))
             return
         if detail is None or state in ("PENDING", "None", "RUNTIME_STATE_UNSPECIFIED"):
+            if detail is not None and waiting.is_stalled(detail):
+                self._say_stalled(name)
             return
         ended = state in _ENDED or over
         log = self._read_logs(name, step, detail, ended)
+        if log is None and not ended and not self.logs_are_refused and waiting.is_stalled(detail):
+            self._say_stalled(name)
         if ended:
             self._finish(name, step, detail, state, log, run)
 
@@ -256,6 +247,7 @@ class Follower:
             except Unavailable:
                 raise
             except KubeflowError as error:  # who may see runs may not always see logs; their states are still worth having
+                self.logs_are_refused = True
                 self._say_once(f"The logs of the steps can't be read: {error}")
                 return None
             if content is not None:
@@ -266,6 +258,10 @@ class Follower:
     def _say_once(self, text: str) -> None:
         if not any(message.text == text for message in self.state.messages):
             self.emit(ev.Message(level="warning", text=text))
+
+    def _say_stalled(self, name: str) -> None:
+        namespace = self.client.connection.namespace
+        self._say_once(waiting.why_stalled(name, self.plan, self.remote.run_id, namespace, self.remote.url))
 
     # -- the end of a step and of the run -------------------------------------------------------------------------
 
@@ -307,6 +303,8 @@ class Follower:
             return
         status = "rejected" if result.get("status") == "rejected" else "failed"
         failure = self._failure(log, detail, result)
+        if failure.kind == "died" and log is not None and log.started and (asked := waiting.asked(name, self.plan)):
+            failure.message += f" (the step asks for {asked}; mlops_lab.steps.{name} in the notebook's metadata says so)"
         if not result and log is None and self._is_gate(name):
             failure.message = (
                 f"this gate ended the run for what depends on it. Its log can't be read, so it is not known here whether its "

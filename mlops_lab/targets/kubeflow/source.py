@@ -27,6 +27,9 @@ def _run(arguments):
     """Put the runtime in place, which came {whence}, and have it run the step."""
     import base64, bz2, json, os, sys, tempfile, zipfile, zlib
 
+    if sys.version_info < (3, 11):
+        found = "%d.%d" % sys.version_info[:2]
+        sys.exit("This image has Python " + found + ", and steps need 3.11 or newer: name another image (mlops_lab.image).")
     folder = tempfile.mkdtemp()
     os.mkdir(os.path.join(folder, "mlops_lab_runtime"))
 {unpack}

@@ -21,8 +21,9 @@ from mlops_lab.targets import Listener, Options
 from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 from mlops_lab.targets.kubeflow.connections import Connections
-from mlops_lab.targets.kubeflow.follow import Follower, Remote
+from mlops_lab.targets.kubeflow.follow import Follower
 from mlops_lab.targets.kubeflow.prepare import environments, plugins_input, prepared, sound_there
+from mlops_lab.targets.kubeflow.record import Remote
 from mlops_lab.targets.selection import select
 
 _TRIES = 5
