@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import caches, formulas, history, lazyframes
+from . import bokeh, caches, formulas, history, lazyframes
 from .memory import OWNED, Refused, name_of, span
 
 
@@ -41,7 +41,7 @@ def _cached_property(value: Any, _: Any) -> Any:
 
 
 def _make_cached_property() -> Any:
-    return functools.cached_property(None)  # type: ignore[arg-type]
+    return functools.cached_property(repr)  # any function: its own comes with the attributes
 
 
 def is_generic_function(value: Any) -> bool:
@@ -359,6 +359,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("torch.storage", "UntypedStorage"): _storage,
     ("matplotlib.cbook", "CallbackRegistry"): _callbacks,
     **dict.fromkeys(lazyframes.KINDS, lazyframes.reduce),
+    **dict.fromkeys(bokeh.CONTAINERS, bokeh.reduce_container),
     ("xgboost.core", "DMatrix"): _xgboost_data,
     ("pyarrow.lib", "Buffer"): _arrow_buffer,
     ("pyarrow.lib", "ResizableBuffer"): _arrow_buffer,
@@ -378,6 +379,8 @@ def reduce(value: Any, packer: Any) -> Any:
     home = kind.__module__ or ""  # sympy makes classes that have none
     if home.startswith(("patsy.", "statsmodels.")):
         return formulas.reduce(value)
+    if home == "bokeh.core.property.descriptors":
+        return bokeh.reduce_descriptor(value)
     if home == "pandas.core.internals.blocks":
         return _block(value, packer)
     if home.startswith("pandas") and copies_on_write():

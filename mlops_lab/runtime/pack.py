@@ -237,10 +237,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         return definitions.of_process, (module, name), state
 
     def _function(self, value: types.FunctionType) -> Any:
-        if (
-            libraries.is_generic_function(value)
-            and getattr(sys.modules.get(value.__module__), value.__name__, None) is not value
-        ):
+        of_package = (
+            value.__module__ != "__main__" and vars(sys.modules.get(value.__module__, object)).get(value.__name__) is value
+        )
+        if libraries.is_generic_function(value) and not of_package:
             return libraries.reduce_generic_function(value)
         if value.__globals__ is not self.space.names:
             place = modules.replaced(value)
