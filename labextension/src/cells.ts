@@ -108,6 +108,7 @@ function draw(node: HTMLElement, look: ILook | null, options: IDecorations, tran
   // Behind the children that Lumino manages, so that their positions in the node stay what it thinks they are.
   let overlay = node.querySelector<HTMLElement>(':scope > .mlops-CellOverlay');
   node.classList.toggle(CLASS, look !== null && options.chips);
+  node.classList.toggle('mlops-mod-decorated', look !== null);
   if (!look) {
     overlay?.remove();
     return;

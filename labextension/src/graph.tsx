@@ -104,12 +104,15 @@ function VariableEdge(props: EdgeProps<StepEdge>): JSX.Element {
   );
 }
 
+/** Below this zoom the names of steps can't be read. */
+const READABLE = 0.6;
+
 const NODE_TYPES = { step: StepBox };
 const EDGE_TYPES = { variables: VariableEdge };
 
 function Flow(props: IGraphProps): JSX.Element {
   const { trans } = useServices();
-  const { fitView } = useReactFlow();
+  const { fitView, setViewport } = useReactFlow();
   const box = useRef<HTMLDivElement>(null);
   const drawn = useRef(new Map<string, { step: IGraphStep; places: ILayout; node: StepNode }>());
   // Where the steps stand depends on names and edges only: typing in a cell, or a status, moves nothing.
@@ -165,13 +168,33 @@ function Flow(props: IGraphProps): JSX.Element {
     [props.edges, places]
   );
   // The controls and the attribution stand below the graph, not on it.
-  const fit = () => void fitView({ padding: { x: '8px', top: '8px', bottom: '40px' }, maxZoom: 1, minZoom: 0.1 });
+  const options = { padding: { x: '8px', top: '8px', bottom: '40px' }, maxZoom: 1, minZoom: 0.1 } as const;
+  const selected = places.steps.find(step => step.name === props.selected) ?? places.steps[0];
+  // A graph that would be too small to be read is shown around the step that is looked at; a button shows all of it.
+  const fit = useRef(() => undefined as void);
+  fit.current = () => {
+    const { clientWidth, clientHeight } = box.current!;
+    const all = Math.min((clientWidth - 16) / places.width, (clientHeight - 48) / places.height);
+    if (all >= READABLE || !selected) {
+      void fitView(options);
+      return;
+    }
+    const shift = (at: number, size: number, whole: number, room: number) =>
+      whole * READABLE <= room
+        ? (room - whole * READABLE) / 2
+        : Math.min(0, Math.max(room - whole * READABLE, room / 2 - (at + size / 2) * READABLE));
+    void setViewport({
+      x: shift(selected.x, NODE_WIDTH, places.width, clientWidth),
+      y: shift(selected.y, NODE_HEIGHT, places.height, clientHeight - 40),
+      zoom: READABLE
+    });
+  };
   useEffect(() => {
-    const soon = setTimeout(fit, 30);
+    const soon = setTimeout(() => fit.current(), 30);
     return () => clearTimeout(soon);
-  }, [shape]);
+  }, [shape, selected?.name]);
   useEffect(() => {
-    const observer = new ResizeObserver(() => fit());
+    const observer = new ResizeObserver(() => fit.current());
     observer.observe(box.current!);
     return () => observer.disconnect();
   }, []);
@@ -203,7 +226,7 @@ function Flow(props: IGraphProps): JSX.Element {
           'controls.ariaLabel': trans.__('Zoom')
         }}
       >
-        <Controls showInteractive={false} orientation="horizontal" position="bottom-right" />
+        <Controls fitViewOptions={options} showInteractive={false} orientation="horizontal" position="bottom-right" />
       </ReactFlow>
     </div>
   );

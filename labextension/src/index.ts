@@ -99,7 +99,13 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
     const inPalette = Object.values(CMD).filter(id => !NOT_IN_PALETTE.includes(id));
     inPalette.forEach(command => palette?.addItem({ command, category }));
     // What can be done depends on the cell, the analysis and the run: menus and the palette ask again.
-    const refresh = () => inPalette.forEach(id => app.commands.notifyCommandChanged(id));
+    let soon = 0;
+    const refresh = () => {
+      soon ||= window.setTimeout(() => {
+        soon = 0; // once, however many keystrokes and events there were
+        inPalette.forEach(id => app.commands.notifyCommandChanged(id));
+      }, 100);
+    };
     pipelines.currentChanged.connect((_, model) => {
       model?.changed.connect(refresh);
       refresh();

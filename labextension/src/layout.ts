@@ -22,6 +22,8 @@ export interface ILayout {
   steps: IPlaced[];
   /** By `source→target`, the points that an edge goes through, around the steps that stand between. */
   edges: Record<string, IPoint[]>;
+  width: number;
+  height: number;
 }
 
 /** Edges to steps that do not exist are left out. */
@@ -44,7 +46,13 @@ export function place(names: readonly string[], edges: readonly IEdge[]): ILayou
   const points = graph
     .edges()
     .map(each => [`${each.v}→${each.w}`, (graph.edge(each) as unknown as { points: IPoint[] }).points]);
-  return { steps, edges: Object.fromEntries(points) };
+  const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
+  return {
+    steps,
+    edges: Object.fromEntries(points),
+    width: Math.max(width, NODE_WIDTH),
+    height: Math.max(height, NODE_HEIGHT)
+  };
 }
 
 /** A smooth SVG path through points, with its middle, where its label stands. */

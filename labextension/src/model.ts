@@ -9,7 +9,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { Debouncer } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import type { Api, INotebookBody } from './api';
+import { type Api, ApiError, type INotebookBody } from './api';
 import { History, tagsOf } from './edits';
 import type { RunModel } from './runmodel';
 import type { RunStore } from './runs';
@@ -50,8 +50,11 @@ export class NotebookModel implements IDisposable {
     this._debouncer = new Debouncer(() => this._analyse(), delay);
     panel.context.model.contentChanged.connect(this.refresh, this);
     panel.context.pathChanged.connect(this._onPathChanged, this);
+    panel.context.fileChanged.connect(this._onFileChanged, this);
     panel.content.activeCellChanged.connect(this._onActiveCell, this);
     panel.disposed.connect(this.dispose, this);
+    this._wasReadOnly = this.readOnly;
+    this._loaded = this._essence();
     void this._restore();
     void this._analyse();
     void this.refreshRuns();
@@ -61,6 +64,8 @@ export class NotebookModel implements IDisposable {
   analysis: IAnalysis | null = null;
   /** Why there is no analysis, in a sentence; '' if there is one. */
   problem = '';
+  /** True where that lies in the notebook, which is then no pipeline: one for another language, say. */
+  isNoPipeline = false;
   suggestion: ISuggestion | null = null;
   /** The values that the user has given to parameters, where they are not the default. */
   values: Record<string, unknown> = {};
@@ -105,12 +110,25 @@ export class NotebookModel implements IDisposable {
   /** Saves what was changed; raises an error where that can't be. */
   async save(cannot: string): Promise<void> {
     const { context } = this.panel;
-    if (context.model.dirty && this.readOnly) {
-      throw new Error(cannot);
-    }
-    if (context.model.dirty) {
+    if (this.readOnly) {
+      // What a kernel writes into the metadata of a notebook when it starts is no change of the pipeline.
+      if (context.model.dirty && this._essence() !== this._loaded) {
+        throw new Error(cannot);
+      }
+    } else if (context.model.dirty) {
       await context.save();
     }
+  }
+
+  /** Of a notebook that was opened at a step of a run: which one that is. */
+  get openedAt(): { run: string; step: string } | null {
+    const mark = this.panel.content.model?.sharedModel.getMetadata('mlops_lab_opened') as any;
+    return typeof mark?.run === 'string' && typeof mark.step === 'string' ? mark : null;
+  }
+
+  /** True while there is nothing to make a pipeline of: no mistake, but how a notebook begins. */
+  get isEmpty(): boolean {
+    return this.analysis?.steps.length === 0 && this.analysis.diagnostics.every(each => !each.cell);
   }
 
   get errors(): number {
@@ -284,6 +302,19 @@ export class NotebookModel implements IDisposable {
     this._changed.emit('selection');
   }
 
+  /** What of the notebook makes the pipeline. */
+  private _essence(): string {
+    const { cells, metadata } = this.body();
+    return JSON.stringify([cells, metadata.mlops_lab]);
+  }
+
+  private _onFileChanged(): void {
+    if (this.readOnly !== this._wasReadOnly) {
+      this._wasReadOnly = this.readOnly;
+      this._changed.emit('history');
+    }
+  }
+
   private _onPathChanged(): void {
     this._save(); // under the new name
     this._knowsRuns = false;
@@ -293,6 +324,11 @@ export class NotebookModel implements IDisposable {
 
   private async _analyse(): Promise<void> {
     if (this._isDisposed || !this.panel.content.model) {
+      return;
+    }
+    if (this.openedAt) {
+      this.isNoPipeline = true;
+      this._changed.emit('analysis');
       return;
     }
     const body = this.body();
@@ -310,11 +346,17 @@ export class NotebookModel implements IDisposable {
       }
       this.analysis = analysis;
       this.problem = '';
+      this.isNoPipeline = false;
     } catch (error) {
       if (request.signal.aborted) {
         return;
       }
       this.problem = error instanceof Error ? error.message : String(error);
+      this.isNoPipeline = error instanceof ApiError && error.status === 400 && !isPython(body.metadata);
+      if (this.isNoPipeline) {
+        this.analysis = null; // what was known of it before does not hold any more
+        this.suggestion = null;
+      }
     }
     if (!this._isDisposed) {
       this._changed.emit('analysis');
@@ -356,5 +398,12 @@ export class NotebookModel implements IDisposable {
   private _question = '';
   private _finishedRun = '';
   private _knowsRuns = false;
+  private _wasReadOnly = false;
+  private _loaded = '';
   private _isDisposed = false;
+}
+
+function isPython(metadata: Record<string, any>): boolean {
+  const language = metadata.kernelspec?.language ?? metadata.language_info?.name ?? 'python';
+  return /python/i.test(String(language));
 }

@@ -16,7 +16,7 @@ import msgspec
 from mlops_lab.api import Run
 from mlops_lab.errors import NotebookError, UsageError
 from mlops_lab.executed import assemble
-from mlops_lab.notebook import read
+from mlops_lab.notebook import Notebook, read
 from mlops_lab.pipeline import Pipeline, build
 from mlops_lab.server import analysis, comparison
 from mlops_lab.server.compiling import compile_for
@@ -67,7 +67,7 @@ class Core:
         took = await self.readers.run(costs, self.places, posted.path)
 
         def work() -> dict[str, Any]:
-            return analysis.analyse(analysis.notebook_of(posted, path), took)
+            return analysis.analyse(_as_posted(posted, path), took)
 
         return await self.analyst.once(msgspec.json.encode(["analyse", posted, took]), work)
 
@@ -76,7 +76,7 @@ class Core:
         path = await self.readers.run(self.places.notebook, posted.path, False)
 
         def work() -> dict[str, Any]:
-            return analysis.suggestion(analysis.notebook_of(posted, path))
+            return analysis.suggestion(_as_posted(posted, path))
 
         return await self.analyst.once(msgspec.json.encode(["suggest", posted]), work)
 
@@ -161,6 +161,14 @@ class Core:
         self.trackers.close()
         for worker in (self.readers, self.starters, self.loaders, self.analyst):
             worker.close()
+
+
+def _as_posted(posted: Posted, path: Path) -> Notebook:
+    """The posted cells as a notebook. What is wrong with it is told by the path that the front end knows."""
+    try:
+        return analysis.notebook_of(posted, path)
+    except NotebookError as error:
+        raise NotebookError(str(error).replace(str(path), posted.path)) from None
 
 
 def _assembled(run: Run, pipeline: Pipeline) -> Any:

@@ -1,5 +1,6 @@
 /** What the commands share: how they are added, what they act on, how they tell that something went wrong. */
 import { Notification } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
 import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import type { IServices } from '../context';
@@ -12,6 +13,8 @@ export interface ICommand {
   args?: Record<string, ReadonlyPartialJSONObject>;
   /** Whether it can be done now; without it, whenever a notebook is open. */
   enabled?: (model: NotebookModel | null, args: ReadonlyPartialJSONObject) => boolean;
+  /** True if it changes the notebook: it can't be done in one that is read-only. */
+  changes?: boolean;
   toggled?: (model: NotebookModel | null, args: ReadonlyPartialJSONObject) => boolean;
   title?: (args: ReadonlyPartialJSONObject) => string;
   execute: (args: any) => unknown;
@@ -20,10 +23,12 @@ export interface ICommand {
 /** Adds a command whose errors are shown as one message. */
 export function add(services: IServices, id: string, command: ICommand): void {
   const { commands, pipelines } = services;
-  const enabled = command.enabled ?? (model => model !== null);
+  const possible = command.enabled ?? ((model: NotebookModel | null) => model !== null);
+  const enabled: typeof possible = (model, args) => possible(model, args) && !(command.changes && model?.readOnly);
   commands.addCommand(id, {
     label: args => command.title?.(args) ?? command.label,
-    caption: command.caption ?? command.label,
+    caption: () =>
+      (command.changes && pipelines.current?.readOnly && cannotChange(services.trans)) || command.caption || command.label,
     isEnabled: args => enabled(pipelines.current, args),
     ...(command.toggled ? { isToggled: args => command.toggled!(pipelines.current, args) } : {}),
     describedBy: { args: { type: 'object', properties: (command.args ?? {}) as ReadonlyJSONObject } },
@@ -36,6 +41,11 @@ export function add(services: IServices, id: string, command: ICommand): void {
       }
     }
   });
+}
+
+/** Why nothing can be changed in a notebook. */
+export function cannotChange(trans: TranslationBundle): string {
+  return trans.__('The notebook is read-only: save it under another name to change it.');
 }
 
 export const TEXT = { type: 'string' } as const;

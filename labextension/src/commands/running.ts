@@ -11,7 +11,7 @@ import { CMD } from '../ids';
 import { jumpTo } from '../jump';
 import type { NotebookModel } from '../model';
 import type { IRunRequest } from '../types';
-import { add, TEXT } from './common';
+import { add, cannotChange, TEXT } from './common';
 
 const RUN = { run: { ...TEXT, description: "The run's id" } };
 
@@ -48,7 +48,11 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
 
   const stepOf = (model: NotebookModel | null, args: { step?: unknown }) => String(args.step || model?.activeStep || '');
 
-  add(services, CMD.run, { label: trans.__('Run as Pipeline'), execute: () => start(current()) });
+  add(services, CMD.run, {
+    label: trans.__('Run as Pipeline'),
+    enabled: model => model !== null && !model.isNoPipeline,
+    execute: () => start(current())
+  });
   const partly: [string, string, string, (step: string) => Partial<IRunRequest>][] = [
     [CMD.runFrom, trans.__('Run from This Step'), trans.__('Run this step and all below it again'), step => ({ start: step })],
     [CMD.runTo, trans.__('Run up to This Step'), trans.__('Run this step and what it needs'), step => ({ end: step })],
@@ -84,6 +88,15 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     await panel.context.ready;
     await panel.revealed;
     return pipelines.of(panel)!;
+  }
+
+  /** The same, where it can be changed. */
+  async function changeable(path: string): Promise<NotebookModel> {
+    const model = await opened(path);
+    if (model.readOnly) {
+      throw new Error(cannotChange(trans));
+    }
+    return model;
   }
 
   const always = () => true;
@@ -146,7 +159,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     enabled: (model, args) => Boolean(args.run) || Boolean(model?.run),
     execute: async ({ run }: { run?: string }) => {
       const id = run ?? current().run!.id;
-      const model = await opened((await api.run(id)).path);
+      const model = await changeable((await api.run(id)).path);
       const { put, changed } = putOutputs(model, await api.notebook(id));
       const text = trans._n('The outputs of %1 cell are in the notebook.', 'The outputs of %1 cells are in the notebook.', put);
       const rest = trans._n(
@@ -220,7 +233,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     args: RUN,
     enabled: (_, args) => Boolean(args.run),
     execute: async ({ run }: { run: string }) => {
-      const model = await opened((await api.run(run)).path);
+      const model = await changeable((await api.run(run)).path);
       await model.save(cannotSave);
       const { lessons, edits } = await api.lessons(run);
       if (lessons.length === 0) {

@@ -39,6 +39,7 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.setRole, {
     label: trans.__('Set Role of Cell'),
+    changes: true,
     title: args =>
       args.role === 'step'
         ? trans.__('Step %1', String(args.step ?? ''))
@@ -61,6 +62,7 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.newStep, {
     label: trans.__('Tag Cell as New Step'),
+    changes: true,
     args: { name: { ...TEXT, description: 'The name of the step; asked for if it is left out' } },
     enabled: hasCodeCell,
     execute: async ({ name }: { name?: string }) => {
@@ -81,12 +83,14 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.joinAbove, {
     label: trans.__('Join Cell to the Step Above'),
+    changes: true,
     enabled: hasCodeCell,
     execute: () => tag(current(), trans.__('Join the step above'), selected(current()), tags => withRole(tags, ''))
   });
 
   add(services, CMD.skip, {
     label: trans.__('Skip Cell (Leave It out of the Pipeline)'),
+    changes: true,
     enabled: hasCodeCell,
     toggled: model => hasCodeCell(model) && selected(model!).every(cell => tagsOf(cell.model.metadata).includes('skip')),
     execute: () => {
@@ -98,12 +102,14 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.clear, {
     label: trans.__('Clear Role of Cell'),
+    changes: true,
     enabled: hasCodeCell,
     execute: () => tag(current(), trans.__('Clear role'), selected(current()), tags => withRole(tags, ''))
   });
 
   add(services, CMD.gate, {
     label: trans.__('Make the Step a Gate'),
+    changes: true,
     caption: trans.__('A failing assertion in a gate rejects the run'),
     enabled: model => model !== null && readTags(tagsOf(model.panel.content.activeCell?.model.metadata)).role === 'step',
     toggled: model => tagsOf(model?.panel.content.activeCell?.model.metadata).includes('gate'),
@@ -115,6 +121,7 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.rename, {
     label: trans.__('Rename Step…'),
+    changes: true,
     args: { step: TEXT, name: { ...TEXT, description: 'The new name; asked for if it is left out' } },
     enabled: (model, args) => model !== null && Boolean(args.step || readStep(model)),
     execute: async ({ step, name }: { step?: string; name?: string }) => {
@@ -174,6 +181,7 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.fix, {
     label: trans.__('Apply Quick Fix'),
+    changes: true,
     caption: trans.__('Apply the fix of the first diagnostic of the cell'),
     args: { index: { type: 'number', description: 'Which diagnostic, as the analysis lists them' } },
     enabled: (model, args) => fixable(model, args.index as number | undefined) !== undefined,
@@ -190,6 +198,7 @@ export function addTaggingCommands(services: IServices): void {
 
   add(services, CMD.undo, {
     label: trans.__('Undo the Last Change of Tags or Settings'),
+    changes: true,
     title: () => {
       const last = pipelines.current?.history.last;
       return last ? trans.__('Undo: %1', last) : trans.__('Undo the Last Change of Tags or Settings');

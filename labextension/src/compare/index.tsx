@@ -131,7 +131,8 @@ function text(value: unknown): string {
   }
   if (typeof value === 'object') {
     const { preview, type } = value as { preview?: string; type?: string };
-    return preview ?? type ?? JSON.stringify(value);
+    const number = /^-?\d+\.\d{7,}(e[-+]\d+)?$/.test(preview ?? '') ? String(Number(Number(preview).toPrecision(6))) : preview;
+    return number || type || JSON.stringify(value);
   }
   return String(value);
 }

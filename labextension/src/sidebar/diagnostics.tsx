@@ -1,12 +1,13 @@
 /** What is wrong with the notebook as a pipeline: a click goes to the place, a button applies the fix. */
 import { useServices } from '../context';
+import { cannotChange } from '../commands/common';
 import { CMD } from '../ids';
 import type { NotebookModel } from '../model';
 import { Section } from './section';
 
 export function DiagnosticsSection({ model }: { model: NotebookModel }): JSX.Element | null {
   const { commands, trans } = useServices();
-  const found = model.analysis?.diagnostics ?? [];
+  const found = model.isEmpty ? [] : (model.analysis?.diagnostics ?? []); // the graph's section says that there is no code
   const numbers = model.analysis?.cells ?? {};
   if (model.suggestion) {
     return null;
@@ -41,6 +42,8 @@ export function DiagnosticsSection({ model }: { model: NotebookModel }): JSX.Ele
                 <button
                   type="button"
                   className="mlops-Button mlops-mod-small"
+                  disabled={model.readOnly}
+                  title={model.readOnly ? cannotChange(trans) : undefined}
                   onClick={() => commands.execute(CMD.fix, { index })}
                 >
                   {trans.__('Fix: %1', each.fix.title)}

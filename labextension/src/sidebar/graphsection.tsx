@@ -44,7 +44,11 @@ export function GraphSection({ model }: { model: NotebookModel }): JSX.Element |
           <StepTree label={trans.__('Steps')} {...shared} />
         </>
       ) : (
-        <p className="mlops-Hint">{trans.__('There is no code yet.')}</p>
+        <p className="mlops-Hint">
+          {model.body().cells.some(cell => cell.cell_type === 'code' && cell.source.trim())
+            ? trans.__('There is no code to run: all of it is left out of the pipeline.')
+            : trans.__('There is no code yet. Write some, and mark the cells that begin a step.')}
+        </p>
       )}
     </Section>
   );

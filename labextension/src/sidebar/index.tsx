@@ -1,10 +1,12 @@
 /** The sidebar: the sections for the notebook that the user looks at. It draws only while it is visible. */
+import { PathExt } from '@jupyterlab/coreutils';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import type { Message } from '@lumino/messaging';
 import { useEffect, useReducer } from 'react';
 
 import { IServices, Services, useServices } from '../context';
 import { pipelineIcon } from '../icons';
+import { cannotChange } from '../commands/common';
 import { CMD } from '../ids';
 import { DiagnosticsSection } from './diagnostics';
 import { GraphSection } from './graphsection';
@@ -65,7 +67,7 @@ function Panel({ isVisible }: { isVisible: () => boolean }): JSX.Element {
   return (
     <div className="mlops-Panel" key={model.path}>
       <header className="mlops-Panel-head">
-        <h1>{model.shown?.name ?? model.path}</h1>
+        <h1>{model.shown?.name ?? PathExt.basename(model.path, '.ipynb')}</h1>
         {untagged && !model.suggestion && (
           <button type="button" className="mlops-Button" onClick={() => commands.execute(CMD.suggest)}>
             {trans.__('Suggest steps')}
@@ -73,22 +75,52 @@ function Panel({ isVisible }: { isVisible: () => boolean }): JSX.Element {
         )}
         <RunBar model={model} />
       </header>
+      {model.readOnly && (
+        <p className="mlops-ReadOnly" role="status">
+          {cannotChange(trans)}{' '}
+          <button type="button" className="mlops-Link" onClick={() => commands.execute('docmanager:save-as')}>
+            {trans.__('Save as…')}
+          </button>
+        </p>
+      )}
       {model.problem && (
         <div className="mlops-Problem mlops-mod-error" role="alert">
           {model.problem}{' '}
-          <button type="button" className="mlops-Link" onClick={() => model.refresh()}>
-            {trans.__('Try again')}
-          </button>
+          {!model.isNoPipeline && (
+            <button type="button" className="mlops-Link" onClick={() => model.refresh()}>
+              {trans.__('Try again')}
+            </button>
+          )}
         </div>
       )}
-      {!model.analysis && !model.problem && <p className="mlops-Hint">{trans.__('Reading the notebook…')}</p>}
+      {model.openedAt && (
+        <p className="mlops-Hint">
+          {trans.__(
+            'Here a step of a run can be tried out: the first cell loads what it read. This is no pipeline of its own.'
+          )}{' '}
+          <button
+            type="button"
+            className="mlops-Link"
+            onClick={() => commands.execute(CMD.openRun, { run: model.openedAt!.run })}
+          >
+            {trans.__('Step %1 of run %2', model.openedAt.step, model.openedAt.run)}
+          </button>
+        </p>
+      )}
+      {!model.analysis && !model.problem && !model.isNoPipeline && (
+        <p className="mlops-Hint">{trans.__('Reading the notebook…')}</p>
+      )}
       <SuggestionSection model={model} />
       <GraphSection model={model} />
-      <DiagnosticsSection model={model} />
-      <StepSection model={model} />
-      <ParametersSection model={model} />
-      <RunSection model={model} />
-      <RunsSection model={model} />
+      {!model.isNoPipeline && (
+        <>
+          <DiagnosticsSection model={model} />
+          <StepSection model={model} />
+          <ParametersSection model={model} />
+          <RunSection model={model} />
+        </>
+      )}
+      {!model.openedAt && <RunsSection model={model} />}
     </div>
   );
 }

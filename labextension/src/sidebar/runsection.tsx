@@ -112,7 +112,7 @@ export function RunBar({ model }: { model: NotebookModel }): JSX.Element | null 
           </button>
         )}
       </div>
-      {errors > 0 && (
+      {errors > 0 && !model.isEmpty && (
         <p className="mlops-Hint">{trans._n('Correct the error below first.', 'Correct the %1 errors below first.', errors)}</p>
       )}
       {wrong.length > 0 && <p className="mlops-Hint">{trans.__('Correct the parameter %1 below first.', wrong.join(', '))}</p>}

@@ -28,13 +28,17 @@ export function StepSection({ model }: { model: NotebookModel }): JSX.Element | 
   const group = step && !step.implicit ? step.group : '';
   return (
     <Section name="cell" title={group ? trans.__('Cell and step: %1', group) : trans.__('Cell')}>
-      <CellForm model={model} step={group} />
+      <fieldset className="mlops-Plain" disabled={model.readOnly}>
+        <CellForm model={model} step={group} />
+      </fieldset>
       {group && (
         <details className="mlops-Details">
           <summary>{trans.__('What the step needs')}</summary>
-          {rules.map(rule => (
-            <SettingField key={`${group}-${rule.name}`} model={model} step={group} rule={rule} />
-          ))}
+          <fieldset className="mlops-Plain" disabled={model.readOnly}>
+            {rules.map(rule => (
+              <SettingField key={`${group}-${rule.name}`} model={model} step={group} rule={rule} />
+            ))}
+          </fieldset>
         </details>
       )}
       {step && <Flow model={model} />}

@@ -20,6 +20,7 @@ export function SuggestionSection({ model }: { model: NotebookModel }): JSX.Elem
         <button
           type="button"
           className="mlops-Button mlops-mod-primary"
+          disabled={model.readOnly}
           onClick={() => model.endSuggestion(true, trans.__('Suggested steps'))}
         >
           {trans.__('Accept')}
