@@ -99,6 +99,16 @@ PLAIN = [
     row("array.array", "import array\nx = [array.array('d', [1.5, -0.0]), array.array('b', range(100))]", "x"),
     row("memoryviews are refused", "x = memoryview(b'abc')", refused="memory of another"),
     row("weak references are refused", "import weakref\nclass A: pass\na = A(); x = weakref.ref(a)", refused="weakref"),
+    row(
+        "weak dictionaries that are empty",
+        "import weakref\nx = [weakref.WeakValueDictionary(), weakref.WeakKeyDictionary()]",
+        "[list(d) for d in x], [type(d).__name__ for d in x]",
+    ),
+    row(
+        "weak dictionaries are refused",
+        "import weakref\nclass A: pass\na = A(); x = weakref.WeakValueDictionary(a=a)",
+        refused="weak references",
+    ),
     row("weak sets are refused", "import weakref\nclass A: pass\na = A(); x = weakref.WeakSet([a])", refused="weak references"),
     row("open files are refused", "import os\nx = open(os.devnull)", refused="x"),
     row("generators are refused", "x = (i for i in range(3))", refused="generator"),

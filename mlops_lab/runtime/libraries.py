@@ -44,6 +44,15 @@ def _make_cached_property() -> Any:
     return functools.cached_property(repr)  # any function: its own comes with the attributes
 
 
+def _generic_method(value: Any, _: Any) -> Any:
+    attributes = {k: v for k, v in value.__dict__.items() if k != "_method_cache"}  # Python 3.13 has one, of instances
+    return _make_generic_method, (), attributes, None, None, _update
+
+
+def _make_generic_method() -> Any:
+    return functools.singledispatchmethod(repr)
+
+
 def is_generic_function(value: Any) -> bool:
     """True for a function that functools.singledispatch made."""
     return value.__code__ is _DISPATCHER and isinstance(getattr(value, "registry", None), types.MappingProxyType)
@@ -102,7 +111,7 @@ def _make_dictionary_view(shown: dict[Any, Any], kind: str) -> Any:
 def _weak(value: Any, _: Any) -> Any:
     if len(value):
         raise Refused("it holds weak references, and nothing tells whether what they refer to is passed on as well")
-    return NotImplemented
+    return type(value), ()
 
 
 def _memmap(value: Any, _: Any) -> Any:
@@ -345,9 +354,12 @@ _FRAMES_OWN = {"_mgr", "_attrs", "_flags", "_name", "_item_cache", "_typ"}
 REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("functools", "_lru_cache_wrapper"): caches.reduce,
     ("functools", "cached_property"): _cached_property,
+    ("functools", "singledispatchmethod"): _generic_method,
     **{("builtins", f"{kind}_{part}"): _dictionary_view for kind in ("dict", "odict") for part in ("keys", "values", "items")},
     ("builtins", "mappingproxy"): _dictionary_view,
     ("weakref", "WeakSet"): _weak,
+    ("weakref", "WeakKeyDictionary"): _weak,
+    ("weakref", "WeakValueDictionary"): _weak,
     ("_weakrefset", "WeakSet"): _weak,
     ("numpy", "memmap"): _memmap,
     ("numpy", "finfo"): _limits,
@@ -379,8 +391,6 @@ def reduce(value: Any, packer: Any) -> Any:
     home = kind.__module__ or ""  # sympy makes classes that have none
     if home.startswith(("patsy.", "statsmodels.")):
         return formulas.reduce(value)
-    if home == "bokeh.core.property.descriptors":
-        return bokeh.reduce_descriptor(value)
     if home == "pandas.core.internals.blocks":
         return _block(value, packer)
     if home.startswith("pandas") and copies_on_write():
