@@ -457,6 +457,14 @@ LIBRARIES = [
             "x.transform(np.ones((2, 3))).tolist(), x, sklearn.base.clone(x).k",
         ),
         row(
+            "a plot of Bokeh",
+            "from bokeh.plotting import figure\nx = figure(width=300)\nr = x.line([1, 2], [3, 4])",
+            "len(x.renderers), x.renderers[0] is r, r.data_source.data, [(o is x, d is type(o).lookup('renderers')) for o, d in x.renderers._owners]",
+            names="x r",
+            needs="bokeh",
+            portrait=False,
+        ),
+        row(
             "xgboost",
             "import xgboost\nx = [xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(X, Y), xgboost.train({'nthread': 1}, xgboost.DMatrix(X, Y), 2)]; x[1].set_attr(k='v')",
             "x[0].predict_proba(np.ones((2, 3))).tolist(), x[1].predict(xgboost.DMatrix(np.ones((2, 3)))).tolist(), x[1].attributes(), x[0].get_params()",

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import bokeh, caches, formulas, history, lazyframes
+from . import caches, formulas, history, lazyframes, notifying
 from .memory import OWNED, Refused, name_of, span
 
 
@@ -371,7 +371,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("torch.storage", "UntypedStorage"): _storage,
     ("matplotlib.cbook", "CallbackRegistry"): _callbacks,
     **dict.fromkeys(lazyframes.KINDS, lazyframes.reduce),
-    **dict.fromkeys(bokeh.CONTAINERS, bokeh.reduce_container),
+    **dict.fromkeys(notifying.CONTAINERS, notifying.reduce_container),
     ("xgboost.core", "DMatrix"): _xgboost_data,
     ("pyarrow.lib", "Buffer"): _arrow_buffer,
     ("pyarrow.lib", "ResizableBuffer"): _arrow_buffer,
