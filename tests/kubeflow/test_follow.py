@@ -62,7 +62,7 @@ def test_another_process_goes_on_where_a_killed_one_stopped(cluster, notebook, t
     pod = Pod("numbers").begin().print("one\n")
     process = subprocess.Popen([sys.executable, "-m", "mlops_lab.cli", "run", str(path), "--on", "kubeflow", "--no-tracking"],
                                stdout=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not cluster.runs and time.monotonic() < deadline:
         time.sleep(0.05)
     cluster.task("numbers", "RUNNING", pod.log)
