@@ -54,7 +54,6 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
       }
     )
     .toContain('assert not broken');
-  await expect(sidebar(page)).toContainText('This is no pipeline of its own.');
   const loaded = await page.evaluate(async () => {
     const panel = window.jupyterapp.shell.currentWidget as any;
     await panel.sessionContext.ready;
