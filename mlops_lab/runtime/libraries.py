@@ -140,6 +140,18 @@ def _limits(value: Any, _: Any) -> Any:
 # -- pandas --------------------------------------------------------------------------------------------------------
 
 
+def lists_of_classes() -> set[int]:
+    """Ids of the lists that pandas' classes have, and each frame and column shows as a part of itself."""
+    pandas = sys.modules.get("pandas")
+    found: set[int] = set()
+    todo: list[type] = [base for base in pandas.DataFrame.__mro__ if base.__name__ == "NDFrame"] if pandas else []
+    for kind in todo:  # it grows
+        todo += kind.__subclasses__()
+        if "_metadata" in kind.__dict__:
+            found.add(id(kind.__dict__["_metadata"]))
+    return found
+
+
 def copies_on_write() -> bool:
     """True if pandas never lets two of its objects see each other's changes."""
     pandas = sys.modules.get("pandas")

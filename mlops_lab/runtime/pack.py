@@ -57,7 +57,7 @@ class Packed:
     def mutable_ids(self) -> set[int]:
         """Ids of the objects in here that could be changed in place, or are equal to nothing but themselves."""
         changing = {i for i, (_, value) in self.kept.items() if not isinstance(value, _ATOMS) and not _is_reference(value)}
-        return changing | self.nans
+        return (changing - libraries.lists_of_classes()) | self.nans
 
     def memory(self) -> mem.Memory:
         """What shows memory that could be seen to change."""
@@ -365,10 +365,16 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _is_reference(value: Any) -> bool:
-    """True for what is pickled as a reference: functions and classes of packages, definitions of the notebook."""
-    return isinstance(value, (type, types.BuiltinFunctionType, types.ModuleType, types.CodeType)) or (
-        isinstance(value, types.FunctionType) and not value.__closure__
-    )
+    """True for what is pickled as a reference: functions, classes and constants of packages, definitions of the notebook."""
+    if isinstance(value, (type, types.BuiltinFunctionType, types.ModuleType, types.CodeType, _OfProcess)):
+        return True
+    if isinstance(value, types.FunctionType):
+        return not value.__closure__
+    if not callable(value) or type(value).__module__ == "__main__":
+        return False
+    # Functions that aren't written in Python: NumPy's, Cython's.
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    return isinstance(name, str) and getattr(sys.modules.get(module), name, None) is value  # type: ignore[arg-type]
 
 
 # What functions of their modules work with: the generators behind `random.random` and `np.random.rand`, settings, and
