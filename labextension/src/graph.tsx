@@ -11,6 +11,7 @@ import {
   Handle,
   MarkerType,
   Node,
+  NodeHandle,
   NodeProps,
   Position,
   ReactFlow,
@@ -108,6 +109,11 @@ function VariableEdge(props: EdgeProps<StepEdge>): JSX.Element {
 const READABLE = 0.6;
 
 const NODE_TYPES = { step: StepBox };
+/** Where edges begin and end. Known without measuring, which a panel that is not shown yet would put off. */
+const HANDLES: NodeHandle[] = [
+  { type: 'target', position: Position.Top, x: NODE_WIDTH / 2, y: 0 },
+  { type: 'source', position: Position.Bottom, x: NODE_WIDTH / 2, y: NODE_HEIGHT }
+];
 const EDGE_TYPES = { variables: VariableEdge };
 
 function Flow(props: IGraphProps): JSX.Element {
@@ -146,6 +152,8 @@ function Flow(props: IGraphProps): JSX.Element {
       position: places.steps[position] ?? { x: 0, y: 0 },
       width: NODE_WIDTH,
       height: NODE_HEIGHT,
+      measured: { width: NODE_WIDTH, height: NODE_HEIGHT },
+      handles: HANDLES,
       data: { ...step, position, current },
       ariaLabel: trans.__('Step %1', step.name),
       draggable: false
