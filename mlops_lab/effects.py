@@ -67,12 +67,14 @@ def effects_of(statements: Iterable[ast.stmt], known: Survey) -> Effects:
     return with_shared(passage_of(ast.Module(list(statements), []), known).effects, known.shared)
 
 
-def with_shared(found: Effects, shared: Mapping[str, Set[str]]) -> Effects:
-    """Effects that touch also what may share an object with what they touch; `shared`: name -> such names."""
+def with_shared(found: Effects, shared: Mapping[str, Set[str]], inner: Set[str] = frozenset()) -> Effects:
+    """Effects that touch also what may share an object with what they touch; `shared`: name -> such names.
+
+    `inner` are names that live in comprehensions only: what shares with them is touched, but they are no variables.
+    """
     groups = {id(group): group for name in found.touches if (group := shared.get(name))}
-    if all(group <= found.touches for group in groups.values()):
-        return found
-    return replace(found, touches=found.touches.union(*groups.values()))
+    touches = found.touches.union(*groups.values()) - inner
+    return found if touches == found.touches else replace(found, touches=touches)
 
 
 def passage_of(tree: ast.Module, known: Survey) -> Passage:

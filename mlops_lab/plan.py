@@ -214,11 +214,12 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
         above.begin(facts)
         for each in facts:
             above.add(each)
+        inner = frozenset().union(*(each.targets for each in facts)) - variables
         for cell in step.cells:
-            of_cells[cell.number] = with_shared(passage_of(cell.tree, known).effects, above.groups)
+            of_cells[cell.number] = with_shared(passage_of(cell.tree, known).effects, above.groups, inner)
         own = of_cells[step.first]
         if len(step.cells) > 1:
-            own = with_shared(composed([cell.tree for cell in step.cells], known), above.groups)
+            own = with_shared(composed([cell.tree for cell in step.cells], known), above.groups, inner)
         uses = frozenset(step.settings.uses)
         of_steps[step.name] = replace(own, reads=own.reads | uses) if uses - own.reads else own
         above.end(facts, variables)
