@@ -150,3 +150,27 @@ test('a notebook that is renamed keeps its runs, and what it shows', async ({ pa
   await runView(page).getByRole('button', { name: 'Put outputs back' }).click();
   await expect(page.locator('.jp-NotebookPanel:visible .jp-OutputArea-output').last()).toContainText('1.0');
 });
+
+test('a notebook that can’t be written is shown and run, and not changed', async ({ page, tmpPath }) => {
+  // As a server tells it of a file that its user may not write.
+  await page.route(/\/api\/contents\/.*fixed\.ipynb\?/, async route => {
+    const response = await route.fetch();
+    const isRead = route.request().method() === 'GET' && response.ok();
+    await route.fulfill(isRead ? { response, json: { ...(await response.json()), writable: false } } : { response });
+  });
+  await open(page, tmpPath, 'fixed.ipynb', FLOW);
+  const panel = sidebar(page);
+  await expect(panel).toContainText('The notebook is read-only: save it under another name to change it.');
+  await page.evaluate(() => ((window.jupyterapp.shell.currentWidget as any).content.activeCellIndex = 1));
+  await expect(panel.getByLabel('Step name')).toBeDisabled();
+  await expect(panel.getByLabel('Role')).toBeDisabled();
+  await expect(panel.getByLabel('rounds')).toBeEnabled();
+  const possible = (ids: string[]) =>
+    page.evaluate(all => all.filter(id => window.jupyterapp.commands.isEnabled(`mlops-lab:${id}`, { role: 'skip' })), ids);
+  expect(await possible(['tag-new-step', 'set-role', 'skip-cell', 'rename-step', 'run'])).toEqual(['run']);
+  await run(page);
+  await ended(page, 'done');
+  await runView(page).getByRole('button', { name: 'Put outputs back' }).click();
+  await expect(page.getByText('save it under another name', { exact: false }).last()).toBeVisible();
+  await expect(page.locator('.jp-NotebookPanel .jp-OutputArea-output')).toHaveCount(0);
+});

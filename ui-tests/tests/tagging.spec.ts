@@ -67,6 +67,28 @@ test('a diagnostic leads to its cell, and its fix is applied in one click and un
   expect(await tags(page, 'one')).toEqual(['step:Load Data']);
 });
 
+test('how a notebook begins is no mistake, and one for another language is told to be none of ours', async ({
+  page,
+  tmpPath
+}) => {
+  await open(page, tmpPath, 'begin.ipynb', [{ id: 'words', type: 'markdown', source: '# A plan' }]);
+  await expect(sidebar(page)).toContainText('There is no code yet.');
+  await expect(sidebar(page)).not.toContainText('error');
+  await expect(sidebar(page).getByRole('button', { name: 'Run as pipeline' })).toBeDisabled();
+  await page.evaluate(() =>
+    (window.jupyterapp.shell.currentWidget as any).content.model.sharedModel.setMetadata('kernelspec', {
+      name: 'ir',
+      display_name: 'R',
+      language: 'R'
+    })
+  );
+  await expect(sidebar(page).getByRole('alert')).toHaveText(
+    `${tmpPath}/begin.ipynb is for the kernel 'R' (R); only Python notebooks can be pipelines.`
+  );
+  await expect(sidebar(page)).not.toContainText('Problems');
+  await expect(sidebar(page)).not.toContainText('Where and how to run');
+});
+
 test('a suggestion is previewed, edited and accepted', async ({ page, tmpPath }) => {
   await open(page, tmpPath, 'suggest.ipynb', [
     { id: 'h1', type: 'markdown', source: '# Load' },
