@@ -17,6 +17,9 @@ test('a run takes the parameters of the form, streams its outputs, and leaves th
   await rounds.press('Enter');
   await sidebar(page).getByLabel('pause').fill('0.4');
   await run(page);
+  const edges = await sidebar(page).locator('.react-flow__edge').count();
+  expect(edges).toBeGreaterThan(0);
+  await expect(runView(page).locator('.react-flow__edge-path')).toHaveCount(edges);
   await runStep(page, 'count').click();
   const outputs = runView(page).locator('.mlops-Outputs');
   await expect(outputs).toContainText('counted to 1', { timeout: 90_000 });
