@@ -133,10 +133,10 @@ class Server:
         assert answer.status == 201, answer
         return str(answer["id"])
 
-    def wait(self, run: str, status: str = "", seconds: float = 90) -> dict[str, Any]:
-        """The state of a run once it has ended (with this status)."""
+    def wait(self, run: str, status: str = "", seconds: float = 90, process: bool = False) -> dict[str, Any]:
+        """The state of a run once it has ended (with this status), and its process, too, if that is asked for."""
         deadline = time.monotonic() + seconds
-        while (state := self.get(f"/runs/{run}").content)["status"] == "running":
+        while (state := self.get(f"/runs/{run}").content)["status"] == "running" or (process and "exit" not in state):
             assert time.monotonic() < deadline, state
             time.sleep(0.1)
         assert not status or state["status"] == status, state
@@ -164,14 +164,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def finished(server: Server) -> dict[str, Any]:
     """The state of a run that is done: a table, an array, a gate, a parameter, something that can't be passed on."""
     server.write("done/table.ipynb", DONE)
-    return server.wait(server.run("done/table.ipynb", parameters={"rows": 30}), "done")
+    return server.wait(server.run("done/table.ipynb", parameters={"rows": 30}), "done", process=True)
 
 
 @pytest.fixture(scope="session")
 def failed(server: Server) -> dict[str, Any]:
     """The state of a run whose second step failed in its second cell."""
     server.write("failed/broken.ipynb", FAILED, {"mlops_lab": {"steps": {"divide": {"env": {"GREETING": "hello"}}}}})
-    return server.wait(server.run("failed/broken.ipynb", parameters={"n": 5}), "failed")
+    return server.wait(server.run("failed/broken.ipynb", parameters={"n": 5}), "failed", process=True)
 
 
 DONE: list[CellSpec] = [

@@ -146,7 +146,7 @@ def test_a_run_goes_on_while_the_server_is_restarted(tmp_path):
         server.start()
         assert server.get(f"/runs/{run}")["status"] == "running"
         (root / "deep/er/go").touch()
-        state = server.wait(run, "done")
+        state = server.wait(run, "done", process=True)
         assert state["exit"]["code"] == 0
     finally:
         server.stop()

@@ -57,33 +57,32 @@ def test_a_preview_is_kept_by_version(server, finished):
     assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == files
 
 
-IMPORTS = {"os": ["import os"], "time": ["import time"]}
+IMPORTS = {"os": ["import os"], "threading": ["import threading"], "time": ["import time"]}
 
 
 @pytest.fixture(scope="module")
 def values(server) -> tuple[Runs, str]:
     """A run whose values are hard to load."""
     source = """
-import os, time
-class Slow:
+import os, threading, time
+class Hard:
+    def __init__(self):
+        self.lock = threading.Lock()  # so that instances are passed on as their classes say
+    def __getstate__(self):
+        return {'x': 1}
+class Slow(Hard):
     def __setstate__(self, state):
         if os.environ.get('MPLBACKEND') == 'agg':
             time.sleep(60)
-    def __getstate__(self):
-        return {'x': 1}
-class Huge:
+class Huge(Hard):
     def __setstate__(self, state):
         if os.environ.get('MPLBACKEND') == 'agg':
             self.block = bytearray(2**40)
-    def __getstate__(self):
-        return {'x': 1}
-class Crash:
+class Crash(Hard):
     def __setstate__(self, state):
         if os.environ.get('MPLBACKEND') == 'agg':
             print('not an answer', flush=True)
             os._exit(7)
-    def __getstate__(self):
-        return {'x': 1}
 class Rude:
     def __repr__(self):
         raise ValueError('no')
