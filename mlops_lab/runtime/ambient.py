@@ -6,6 +6,7 @@ load the module a state belongs to neither read nor leave it.
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import functools
 import importlib
@@ -96,6 +97,9 @@ def _set_mpl(wanted: Any) -> None:
 
     for key, value in wanted.items():
         dict.__setitem__(matplotlib.rcParams, key, value)
+    if wanted.get("image.cmap") not in matplotlib.colormaps:  # seaborn's own, which it registers when it is imported
+        with contextlib.suppress(ImportError):
+            importlib.import_module("seaborn")
 
 
 def _pandas_config() -> Any:

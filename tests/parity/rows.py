@@ -182,6 +182,8 @@ ROWS: list[Row] = [
     alone("display options that hold a function", ("step:a", "import pandas as pd\ndf = pd.DataFrame({'u': [i / 7 for i in range(9)]})"), ("step:b", "pd.set_option('display.float_format', lambda v: f'<{v:.1f}>')"), ("step:c", "df"), expect="either"),
     alone("seaborn's theme", ("", "import seaborn as sns\nimport matplotlib.pyplot as plt\nsns.set_theme(style='darkgrid')"), ("step:a", "x = [1, 2, 4]"),
           ("step:b", "fig, ax = plt.subplots(figsize=(2, 1))\nax.plot(x)\nplt.show()\nprint(plt.rcParams['axes.grid'], plt.rcParams['font.family'])")),
+    alone("seaborn's colours where matplotlib comes in late", ("step:a", "import sys\nsys.path.insert(0, '..')\nimport pandas as pd\nimport seaborn as sns\nsns.set_theme()\nsns.set_color_codes()"), ("step:b", "df = pd.DataFrame({'u': [1, 2, 3.0], 'v': [1, 3, 2.0]})"),
+          ("step:c", "ax = df.plot.hexbin('u', 'v', gridsize=3)\nprint(ax.collections[0].get_cmap().name)\nax.figure.clear()"), expect="either"),
     alone("a figure over three steps", ("step:a", "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(2, 1))\nplt.close(fig)"), ("step:b", "line = ax.plot([1, 2, 4])"),
           ("step:c", "fig"), expect="either"),
     alone("the implicit current figure", ("step:a", "%config InlineBackend.close_figures = False\nimport matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nl = plt.plot([1, 2])"),
