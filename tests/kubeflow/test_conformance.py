@@ -32,7 +32,8 @@ from .rules import hold
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAPS = 4
 # Shows the folder above the notebook's, and asks for the notebook's own file: in a container both are otherwise.
-OF_ITS_PLACE = {"what the notebook puts into IPython and the standard library"}
+# So does a path of this machine that a step puts into `sys.path` behind the graph: a step that imports from it fails there.
+OF_ITS_PLACE = {"what the notebook puts into IPython and the standard library", "modules that are found by a changed path"}
 REFUSED = re.compile(r"\bML2\d\d: ")
 
 
