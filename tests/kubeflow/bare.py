@@ -55,7 +55,12 @@ def main():
     work = json.loads(Path(sys.argv[1]).read_text())
     assert importlib.util.find_spec("mlops_lab") is None, "MLOps Lab must not be there"
     from kfp import components, local
+    from kfp.local import graph_utils
 
+    # Tasks that don't wait for each other come in the order of a protobuf's map, which changes from process to process: a step
+    # may then fail for want of what a step above, which the guard would refuse, has not done yet.
+    dependencies = graph_utils.build_dependency_map
+    graph_utils.build_dependency_map = lambda tasks: dict(sorted(dependencies(tasks).items()))
     if work.get("fork"):
         import papermill  # noqa: F401
         from kfp.dsl import executor_main  # noqa: F401
