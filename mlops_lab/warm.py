@@ -124,6 +124,10 @@ class WarmParent:
     def alive(self) -> bool:
         return self._ready and self._process is not None and self._process.alive
 
+    def is_gone(self) -> bool:
+        """True if it ended, or is ending, by itself: its kernels end with it."""
+        return not self._closed and self._process is not None and self._process.is_gone()
+
     def close(self) -> None:
         """End the parent, and any kernel that it forked."""
         with self._lock:

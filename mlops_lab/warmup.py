@@ -22,6 +22,7 @@ from typing import Any
 from mlops_lab.runs import Home
 
 PROGRAM = Path(__file__).parent / "runtime" / "warm.py"
+_GONE_SECONDS = 1.0
 _begun: list[ParentProcess] = []
 
 
@@ -88,6 +89,12 @@ class ParentProcess:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def is_gone(self) -> bool:
+        """True if it has ended, or does within a moment: its connections are closed before its end can be seen."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GONE_SECONDS)
+        return not self.alive
 
     def prepare(self, imports: Sequence[str], local: Sequence[str]) -> dict[str, Any]:
         """Have it make these imports, and wait for its answer (`runtime/warm.py`), empty if it ended. Raises `OSError`."""

@@ -125,6 +125,22 @@ def test_a_run_goes_on_when_the_parent_is_gone(tmp_path, monkeypatch):
     assert outputs(run) == [[], ["1\n"], ["2\n"]]
 
 
+def test_a_step_whose_kernel_ends_with_the_parent_runs_again(tmp_path):
+    ends = """
+import os, pathlib, time
+if not pathlib.Path("ended").exists():
+    pathlib.Path("ended").touch()
+    os.kill(os.getppid(), 9)
+    time.sleep(60)
+print(x)"""
+    path = write(tmp_path, [("step:a", "x = 1"), ("step:b", ends), ("step:c", "print(x + 1)")])
+    events = []
+    run = mlops_lab.load(path).run(tracking=False, cache=False, listener=events.append)
+    assert (run.status, outputs(run)) == ("done", [[], ["1\n"], ["2\n"]])
+    reasons = [event.reason for event in events if type(event).__name__ == "StepStarted" and event.step == "b"]
+    assert reasons == ["the cache is off", "its kernel ended with the process that it was forked from"]
+
+
 def test_nothing_is_left_when_the_parent_is_closed():
     parent = WarmParent(sys.executable, [], [])
     assert parent.wait(60)

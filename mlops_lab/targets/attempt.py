@@ -98,6 +98,7 @@ class Attempt:
     process: int | None = None
     ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it
     last_output: str = ""
+    orphaned: bool = False  # its kernel ended since the process that it was forked from had
 
 
 class Executor:
@@ -238,6 +239,7 @@ class Executor:
             ready=ready,
             closing=closing,
         )
+        attempt.orphaned = outcome.kind == "died" and warm is not None and warm.is_gone()
         written = folder / "result.json"
         if written.exists():
             news = json.loads(written.read_text(encoding="utf-8"))

@@ -375,6 +375,8 @@ class _Engine:
     def _reason(self, task: Task, current: dict[str, Version]) -> str:
         """Why the step runs and is not taken from the cache."""
         if task.attempts:
+            if task.taken and task.taken[-1][0].orphaned:
+                return "its kernel ended with the process that it was forked from"
             return "its inputs changed" if not task.tries else "retry"
         if task.forced:
             return "asked for"
@@ -446,8 +448,10 @@ class _Engine:
                 self.results.discard(conflict[0])
                 result.status, result.failure = "failed", conflict[1]
         retry_in = None
-        settings = task.planned.step.settings
-        if result.status == "failed" and result.failure and result.failure.kind in _RETRYABLE and task.tries < settings.retries:
+        kind = result.failure.kind if result.status == "failed" and result.failure else ""
+        if kind and attempt.orphaned:
+            retry_in = 0.0  # no fault of the step's; kernels are started from here on, not forked
+        elif kind in _RETRYABLE and task.tries < task.planned.step.settings.retries:
             retry_in = min(2.0**task.tries, 60.0)
             task.tries += 1
             task.not_before = time.monotonic() + retry_in
