@@ -6,6 +6,7 @@ again whatever was started too early, so a missing edge costs time and a superfl
 
 from __future__ import annotations
 
+import ast
 import graphlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Set
@@ -17,7 +18,7 @@ from mlops_lab.facts import facts_of
 from mlops_lab.files import UNKNOWN, Paths, is_vague
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import Pipeline, Step
-from mlops_lab.prelude import Item, import_names, items_in, left_over, replay, replayable_in, setup_before
+from mlops_lab.prelude import Item, import_names, left_over, replay, replayable_in, roots_in, setup_before
 from mlops_lab.sharing import Sharing
 from mlops_lab.syntax import without_collector
 
@@ -319,11 +320,18 @@ def _imported_sources(plan: Plan) -> dict[str, frozenset[str]]:
                     of_root.setdefault(part, set()).add(path)
     if not of_root:
         return {}
+    inside: dict[str, frozenset[str]] = {}  # function or class -> the modules that it imports when it is called
+    for statement in (statement for cell in plan.cells for statement in cell.tree.body):
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            inside[statement.name] = inside.get(statement.name, frozenset()) | roots_in(statement)
     found = {}
     for step in plan.steps:
-        items = (*step.prelude, *(item for cell in step.step.cells for item in items_in(cell)))
-        roots = frozenset().union(*(item.roots for item in items)) & of_root.keys()
-        found[step.name] = frozenset().union(*(of_root[root] for root in roots))
+        roots = frozenset().union(
+            *(item.roots for item in step.prelude),
+            *(roots_in(cell.tree) for cell in step.step.cells),
+            *(inside[name] for name in inside.keys() & step.effects.reads),
+        )
+        found[step.name] = frozenset().union(*(of_root[root] for root in roots & of_root.keys()))
     return found
 
 

@@ -92,7 +92,7 @@ def _candidates(tree: ast.AST) -> list[_Candidate]:
 
 
 def _item(cell: Cell, found: _Candidate) -> Item:
-    return Item(cell, _code(found.statement), found.binds, found.needs, found.is_import, _roots(found.statement))
+    return Item(cell, _code(found.statement), found.binds, found.needs, found.is_import, roots_in(found.statement))
 
 
 @once
@@ -138,7 +138,7 @@ def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozens
     chosen: set[int] = set()
     wanted = set(needed)
     root_of = {name: item.roots for item in items for name in item.binds}
-    modules = set().union(*(_roots(cell.tree) for cell in own))
+    modules = set().union(*(roots_in(cell.tree) for cell in own))
     while items:
         before = len(chosen)
         for position, item in enumerate(items):
@@ -178,14 +178,19 @@ def left_over(items: Iterable[Item], chosen: Iterable[Item]) -> list[tuple[list[
 
 
 @once
-def _roots(statement: ast.AST) -> frozenset[str]:
+def roots_in(statement: ast.AST) -> frozenset[str]:
+    """The top-level modules that it imports, or would import if the functions in it are called."""
     found = set()
     for node in every_node(statement):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.partition(".")[0])
-    return frozenset(found)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called, name = getattr(node.func, "attr", getattr(node.func, "id", "")), node.args[0].value
+            if called in {"import_module", "__import__"} and isinstance(name, str):
+                found.add(name.partition(".")[0])
+    return frozenset(found - {""})
 
 
 _PLOTTING = frozenset({"matplotlib", "seaborn", "pylab", "mpl_toolkits"})  # they share matplotlib's settings
