@@ -250,21 +250,77 @@ class EventLog:
         os.close(self._file)
 
 
+class Head(msgspec.Struct):
+    """What every line has, also those of later versions."""
+
+    type: str
+    seq: int
+    time: float = 0.0
+
+
+_HEAD = msgspec.json.Decoder(Head)
+_DAMAGED = "can't be read; what its damaged lines told is left out"
+
+
+def head(line: bytes) -> Head | None:
+    """Type, number and time of the event in a line; None for a damaged one."""
+    try:
+        return _HEAD.decode(line)
+    except msgspec.DecodeError:
+        return None
+
+
+class Damage:
+    """Watches the lines of one log as they are read from its beginning, and says once that some can't be."""
+
+    def __init__(self) -> None:
+        self._lines, self._last, self._told = 0, (0, 0.0), False
+
+    def whole(self, seq: int, time: float) -> None:
+        """The next line could be read; it has this number and time."""
+        self._lines, self._last = self._lines + 1, (seq, time)
+
+    def broken(self) -> Message | None:
+        """The next line couldn't; the message that stands in its place, if it is the first such."""
+        self._lines += 1
+        if self._told:
+            return None
+        self._told = True
+        seq, time = self._last
+        return Message(text=f"line {self._lines} of the run's log {_DAMAGED}", level="warning", seq=seq + 1, time=time)
+
+
+def tells_damage(message: Message) -> bool:
+    """True for the message of `Damage`."""
+    return message.text.endswith(_DAMAGED)
+
+
+def _decoded(line: bytes, damage: Damage) -> AnyEvent | None:
+    try:
+        event: AnyEvent = _DECODER.decode(line)
+    except msgspec.DecodeError:
+        known = head(line)
+        if known is None:
+            return damage.broken()
+        damage.whole(known.seq, known.time)  # of a later version
+        return None
+    damage.whole(event.seq, event.time)
+    return event
+
+
 def read_events(path: Path, after: int = 0) -> Iterator[AnyEvent]:
     """The events of a log numbered above `after`. A last line that was cut short by a crash is left out."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below, once the generator is exhausted or dropped
     except FileNotFoundError:
         return
+    damage = Damage()
     with file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
-            try:
-                event = _DECODER.decode(line)
-            except msgspec.DecodeError:
-                continue
-            if event.seq > after:
+            event = _decoded(line, damage)
+            if event is not None and event.seq > after:
                 yield event
 
 
@@ -273,6 +329,7 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self.path, self.offset = path, 0
+        self._damage = Damage()
 
     def news(self) -> Iterator[AnyEvent]:
         """The events since the last call. A line that is not written to its end is left for the next one."""
@@ -282,5 +339,6 @@ class Tail:
                 if not line.endswith(b"\n"):
                     return
                 self.offset += len(line)
-                with contextlib.suppress(msgspec.DecodeError):
-                    yield _DECODER.decode(line)
+                event = _decoded(line, self._damage)
+                if event is not None:
+                    yield event

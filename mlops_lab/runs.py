@@ -24,7 +24,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from mlops_lab.errors import BusyError, RunError, UsageError, did_you_mean
-from mlops_lab.events import AnyEvent, RunFinished, RunStarted, Tail, read_events
+from mlops_lab.events import AnyEvent, Message, RunFinished, RunStarted, Tail, read_events, tells_damage
 
 HOME = "MLOPS_LAB_DIR"  # environment variable: keep runs elsewhere than beside the notebook
 MOVED = "moved.jsonl"
@@ -259,7 +259,9 @@ class RunFolder:
 
     @property
     def finished(self) -> RunFinished | None:
-        last = next(reversed(list(self.events())), None)
+        last = None
+        for event in self.events():
+            last = last if isinstance(event, Message) and tells_damage(event) else event
         return last if isinstance(last, RunFinished) else None
 
     @property

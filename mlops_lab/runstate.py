@@ -63,6 +63,11 @@ class RunState:
     tracking: ev.TrackingRun | None = None
 
     @property
+    def is_damaged(self) -> bool:
+        """True if lines of the log couldn't be read."""
+        return any(ev.tells_damage(message) for message in self.messages)
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The metrics of all steps, later steps last."""
         return {name: value for step in self.steps.values() for name, value in step.metrics.items()}

@@ -278,6 +278,12 @@ def test_runs_and_logs_show_what_happened(notebook, tmp_path):
     assert "from b" in out
     code, out, _ = call("logs", row["run"], "--step", "b", "-C", tmp_path)
     assert "from a" not in out
+    log = Home.of(tmp_path).find(row["run"]).log
+    with log.open("ab") as file:  # where a disk lost what was on it
+        file.write(b"\0\0\n{\n")
+    for command in (("runs", tmp_path), ("logs", row["run"], "--step", "b", "-C", tmp_path)):
+        code, out, err = call(*command)
+        assert (code, one_line(out + err).count("can't be read")) == (0, 1)
     assert call("logs", "last", "--step", "zzz", "-C", tmp_path)[0] == 2
     assert call("logs", "nonsense", "-C", tmp_path)[0] == 2
     assert call("cancel", "last", "-C", tmp_path)[0] == 2

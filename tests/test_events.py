@@ -20,6 +20,7 @@ from mlops_lab.events import (
     RunFinished,
     RunStarted,
     StepFinished,
+    Tail,
     read_events,
 )
 from mlops_lab.runstate import fold
@@ -108,6 +109,20 @@ def test_events_and_fields_of_the_future_are_skipped(path: Path) -> None:
         file.write('{"type":"from_the_future","seq":2,"x":1}\n')
         file.write('{"type":"message","seq":3,"text":"known","colour":"red"}\n')
     assert [e.seq for e in read_events(path)] == [1, 3]
+
+
+def test_damaged_lines_are_told_of_once_in_place_of_the_first(path: Path) -> None:
+    write(path, 5).close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"\0" * 40 + b"\n" + lines[2] + lines[3][:12] + b"\n")
+    tail = Tail(path)
+    found = list(tail.news())
+    assert found == list(read_events(path))
+    assert [(e.seq, e.level) for e in found if isinstance(e, Message)] == [(1, "info"), (2, "warning"), (3, "info")]
+    assert "line 2 of the run's log can't be read" in found[1].text
+    path.write_bytes(path.read_bytes() + b"{\n" + lines[4])
+    assert [e.seq for e in tail.news()] == [5]
+    assert fold(read_events(path)).is_damaged
 
 
 def test_numbering_goes_on_in_an_existing_log(path: Path) -> None:

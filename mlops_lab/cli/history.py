@@ -44,7 +44,7 @@ def runs(
 
         found = matching(folders, where)
         folders = [each for each in folders if each.path in found]
-    rows = []
+    rows, damaged = [], []
     unreachable: set[str] = set()
     for each in folders:
         _bring_up_to_date(each, unreachable)
@@ -52,6 +52,7 @@ def runs(
         notebook = notebooks[each.home].now(each, state.notebook, state.started)
         if folder.suffix == ".ipynb" and os.path.realpath(notebook) != os.path.realpath(folder):
             continue
+        damaged += [each] if state.is_damaged else []
         finished = sum(s.status in ("done", "cached") for s in state.steps.values())
         rows.append(
             {
@@ -76,6 +77,10 @@ def runs(
         which = f"for which {where}" if where else ""
         place = f"of {folder.name}" if folder.suffix == ".ipynb" else f"in {folder.absolute()} or below it"
         out.print(f"There are no runs {place}{which and ' ' + which}.", soft_wrap=True, markup=False)
+    if damaged:
+        more = f" and in the logs of {len(damaged) - 1} more runs" if len(damaged) > 1 else ""
+        text = f"some lines in {damaged[0].log}{more} can't be read"
+        err.print(f"[yellow]Damaged:[/] {escape(text)}; what they told is left out here.", soft_wrap=True)
 
 
 def logs(
@@ -96,7 +101,7 @@ def logs(
         raise UsageError(f"Run {found.id} has no step {step!r}; it has: {', '.join(started.steps)}.")
 
     def show(event: ev.AnyEvent) -> None:
-        if step and getattr(event, "step", step) != step:
+        if step and getattr(event, "step", step) != step and not (isinstance(event, ev.Message) and ev.tells_damage(event)):
             return
         if as_json:
             print(msgspec.json.encode(event).decode(), flush=True)  # noqa: T201

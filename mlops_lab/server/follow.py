@@ -24,45 +24,46 @@ _CHUNK = 1 << 20  # bytes read at once
 _EVENT = msgspec.json.Decoder(ev.AnyEvent)
 
 
-class _Head(msgspec.Struct):
-    type: str
-    seq: int
-
-
-_HEAD = msgspec.json.Decoder(_Head)
-
-
 @dataclass
 class RawTail:
     """A place in a log; `lines` goes on from it."""
 
     path: Path
     offset: int = 0
+    damage: ev.Damage = field(default_factory=ev.Damage)
 
     def lines(self, most: int = _CHUNK) -> list[bytes]:
-        """The whole lines that follow, some `most` bytes of them (one line at least); none if there is nothing new."""
+        """The whole lines that follow, some `most` bytes of them (one line at least); none if there is nothing new.
+
+        In place of the first damaged line stands the message that there are some; the others are left out.
+        """
         try:
             with open(self.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size < self.offset:  # another file under this name
-                    self.offset = 0
+                    self.restart()
                 file.seek(self.offset)
-                found = []
-                while most > 0 and (line := file.readline()).endswith(b"\n"):
-                    found.append(line)
+                found: list[bytes] = []
+                while (most > 0 or not found) and (line := file.readline()).endswith(b"\n"):
                     most -= len(line)
+                    self.offset += len(line)
+                    if known := ev.head(line):
+                        self.damage.whole(known.seq, known.time)
+                        found.append(line)
+                    elif message := self.damage.broken():
+                        found.append(msgspec.json.encode(message) + b"\n")
         except OSError:
             return []
-        self.offset += sum(map(len, found))
         return found
+
+    def restart(self) -> None:
+        """Begin at the beginning: it is another file."""
+        self.offset, self.damage = 0, ev.Damage()
 
 
 def head(line: bytes) -> tuple[str, int] | None:
     """Type and number of the event in a line; None for a damaged one."""
-    try:
-        found = _HEAD.decode(line)
-    except msgspec.DecodeError:
-        return None
-    return found.type, found.seq
+    found = ev.head(line)
+    return (found.type, found.seq) if found else None
 
 
 def raw_events(path: Path, after: int, limit: int) -> tuple[list[msgspec.Raw], int, bool]:
@@ -94,7 +95,7 @@ class Followed:
     def advance(self) -> None:
         """Take in what the log has more."""
         if self.tail.offset and not self.tail.path.exists():
-            self.tail.offset = 0
+            self.tail.restart()
         while lines := self.tail.lines():
             for line in lines:
                 known = head(line)

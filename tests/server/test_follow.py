@@ -40,6 +40,7 @@ def test_events_of_a_later_version_and_damaged_lines_are_passed_over(tmp_path: P
     run.log.write_bytes(line(STARTED) + b"\x00\xff{]\n" + line(STEP) + later + line(DONE))
     followed = Logs().follow(run)
     assert (followed.last, followed.state.steps["a"].status) == (4, "done")
+    assert ["line 2 of the run's log" in message.text for message in followed.state.messages] == [True]
     found, last, more = raw_events(run.log, 2, 10)
     assert ([bytes(each) for each in found], last, more) == ([later.strip(), line(DONE).strip()], 4, False)
 
