@@ -6,6 +6,7 @@ import { URLExt } from '@jupyterlab/coreutils';
 import type { INotebookContent } from '@jupyterlab/nbformat';
 import { ServerConnection } from '@jupyterlab/services';
 
+import { patched } from './analysis';
 import type {
   IAnalysis,
   IComparison,
@@ -49,8 +50,10 @@ export class Api {
     return this._request('GET', 'roles');
   }
 
-  analyse(body: INotebookBody, signal?: AbortSignal): Promise<IAnalysis> {
-    return this._request('POST', 'analyse', body, signal);
+  /** The cells as a pipeline; the answer brings only what has changed where the server still knows the analysis we have. */
+  async analyse(body: INotebookBody, signal?: AbortSignal, before: IAnalysis | null = null): Promise<IAnalysis> {
+    const found = await this._request('POST', 'analyse', { ...body, since: before?.version }, signal);
+    return patched(before, found) ?? this.analyse(body, signal);
   }
 
   suggest(body: INotebookBody): Promise<ISuggestion> {

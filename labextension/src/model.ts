@@ -340,7 +340,7 @@ export class NotebookModel implements IDisposable {
     this._request?.abort();
     const request = (this._request = new AbortController());
     try {
-      const analysis = await this._api.analyse(body, request.signal);
+      const analysis = await this._api.analyse(body, request.signal, this.analysis);
       if (request.signal.aborted) {
         return;
       }

@@ -51,6 +51,8 @@ export interface IStep {
   /** null: all there are. */
   reads: string[] | null;
   writes: string[];
+  /** Its results for people: what it binds first or changes for a later step. */
+  leaves: string[];
   prelude: string[];
   settings: IStepSettings;
   cost?: number | null;
@@ -126,6 +128,28 @@ export interface IAnalysis {
   parameters: IParameter[];
   diagnostics: IDiagnostic[];
   cells: Record<string, ICellRole>;
+  milliseconds?: number;
+  version?: string;
+}
+
+/** At a place of a list as it was, how many items go away, and which come instead. */
+export interface ISplice<T> {
+  at: number;
+  remove: number;
+  items: T[];
+}
+
+/** What has changed since another analysis; what is missing is as it was. */
+export interface IAnalysisChanges {
+  version: string;
+  since: string;
+  name?: string;
+  description?: string;
+  steps?: ISplice<IStep>[];
+  edges?: ISplice<IEdge>[];
+  parameters?: ISplice<IParameter>[];
+  diagnostics?: ISplice<IDiagnostic>[];
+  cells?: Record<string, ICellRole | null>;
   milliseconds?: number;
 }
 

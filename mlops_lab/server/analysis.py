@@ -68,11 +68,12 @@ def analyse(notebook: Notebook, costs: Mapping[str, float] | None = None) -> dic
     began = time.perf_counter()
     plan = make_plan(build(notebook))
     made = frozenset().union(*(s.writes for s in plan.steps), (p.name for p in plan.pipeline.parameters))
+    left = _leaves(plan)
     owners = {number: step for step in plan.steps for number in step.step.numbers}
     model = {
         "name": plan.pipeline.name,
         "description": notebook.settings.description,
-        "steps": [_step(step, made, costs or {}) for step in plan.steps],
+        "steps": [_step(step, made, left[step.name], costs or {}) for step in plan.steps],
         "edges": [edge_model(edge) for edge in plan.edges],
         "parameters": [_parameter(notebook, parameter) for parameter in plan.pipeline.parameters],
         "diagnostics": [diagnostic_model(plan, each) for each in check(plan)],
@@ -81,7 +82,23 @@ def analyse(notebook: Notebook, costs: Mapping[str, float] | None = None) -> dic
     return model | {"milliseconds": round((time.perf_counter() - began) * 1000, 1)}
 
 
-def _step(planned: StepPlan, made: frozenset[str], costs: Mapping[str, float]) -> dict[str, Any]:
+def _leaves(plan: Plan) -> dict[str, list[str]]:
+    """Step -> what a user would call its results: what it binds first, or changes for a later step. No modules, no `_`."""
+    found: dict[str, list[str]] = {}
+    bound = {parameter.name for parameter in plan.pipeline.parameters}
+    new: dict[str, frozenset[str]] = {}
+    for step in plan.steps:
+        new[step.name] = step.effects.may_bind - bound
+        bound |= step.effects.may_bind
+    read: frozenset[str] = frozenset()
+    for step in reversed(plan.steps):
+        results = {name for name in step.writes if name.isidentifier() and name[0] != "_"} - plan.imported
+        found[step.name] = sorted(results & (read | new[step.name]))
+        read |= step.writes | bound if step.reads is None else step.reads
+    return found
+
+
+def _step(planned: StepPlan, made: frozenset[str], leaves: list[str], costs: Mapping[str, float]) -> dict[str, Any]:
     step = planned.step
     return {
         "name": step.name,
@@ -92,6 +109,7 @@ def _step(planned: StepPlan, made: frozenset[str], costs: Mapping[str, float]) -
         "after": list(step.after),
         "reads": None if planned.reads is None else sorted(planned.reads & made),
         "writes": sorted(planned.writes),
+        "leaves": leaves,
         "prelude": [item.code for item in planned.prelude],
         "settings": {k: v for k, v in msgspec.to_builtins(step.settings).items() if v != _DEFAULTS[k]},
         "cost": costs.get(step.name),

@@ -19,6 +19,7 @@ from mlops_lab.executed import assemble
 from mlops_lab.notebook import Notebook, read
 from mlops_lab.pipeline import Pipeline, build
 from mlops_lab.server import analysis, comparison
+from mlops_lab.server.changes import changes
 from mlops_lab.server.compiling import compile_for
 from mlops_lab.server.connections import targets
 from mlops_lab.server.errors import NotFound
@@ -26,11 +27,11 @@ from mlops_lab.server.lessons import lessons_of
 from mlops_lab.server.opened import open_step
 from mlops_lab.server.places import Places
 from mlops_lab.server.previews import Limits, previews
-from mlops_lab.server.requests import Posted, RunRequest
+from mlops_lab.server.requests import AnalyseRequest, Posted, RunRequest
 from mlops_lab.server.runs import Runs, goes_on_elsewhere, require_startable
 from mlops_lab.server.states import NO_OUTLINE, costs, outline
 from mlops_lab.server.tracked import Trackers
-from mlops_lab.server.worker import Worker
+from mlops_lab.server.worker import Worker, key_of
 
 _REMEMBERED = 64  # analyses
 _REFRESH = 5.0  # seconds between two questions to an engine elsewhere
@@ -61,15 +62,20 @@ class Core:
         """The table of tags."""
         return analysis.roles()
 
-    async def analyse(self, posted: Posted) -> dict[str, Any]:
-        """The posted cells as a pipeline."""
+    async def analyse(self, posted: AnalyseRequest) -> dict[str, Any]:
+        """The posted cells as a pipeline, under a version; what has changed since another version, if that one is known."""
         path = await self.readers.run(self.places.notebook, posted.path, False)
         took = await self.readers.run(costs, self.places, posted.path)
 
         def work() -> dict[str, Any]:
             return analysis.analyse(_as_posted(posted, path), took)
 
-        return await self.analyst.once(msgspec.json.encode(["analyse", posted, took]), work)
+        question = msgspec.json.encode(["analyse", posted.path, posted.cells, posted.metadata, took])
+        before, version = self.analyst.remembered(posted.since), key_of(question)
+        model = await self.analyst.once(question, work)
+        if before is None or "diagnostics" not in before:  # forgotten, or the answer to another question
+            return {"version": version} | model
+        return {"version": version, "since": posted.since, "milliseconds": model["milliseconds"]} | changes(before, model)
 
     async def suggest(self, posted: Posted) -> dict[str, Any]:
         """Tags for the posted cells."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlops_lab.errors import CheckError
 from mlops_lab.server.base import Handler, UnknownRoute, authorise, may
-from mlops_lab.server.requests import CompileRequest, OpenRequest, Posted, RunRequest, TrackedRequest
+from mlops_lab.server.requests import AnalyseRequest, CompileRequest, OpenRequest, Posted, RunRequest, TrackedRequest
 from mlops_lab.server.stream import Stream
 
 
@@ -24,7 +24,7 @@ class Analyse(Handler):
 
     @may("read")
     async def post(self) -> None:
-        posted = self.body(Posted)
+        posted = self.body(AnalyseRequest)
         self.reply(await self.while_connected(self.core.analyse(posted)))
 
 

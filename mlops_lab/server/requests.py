@@ -27,6 +27,12 @@ class Posted(msgspec.Struct):
     metadata: dict[str, Any] = {}
 
 
+class AnalyseRequest(Posted):
+    """`since` is the version of the analysis that the asker has: it is answered what differs from that one."""
+
+    since: Annotated[str, Meta(max_length=200)] = ""
+
+
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What to run and how, as `Pipeline.run` takes it; with `resume` the run to go on with."""
 

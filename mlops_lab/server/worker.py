@@ -12,6 +12,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def key_of(question: bytes) -> str:
+    """The key under which the answer to a question is remembered."""
+    return hashlib.sha256(question).hexdigest()
+
+
 class Worker:
     """A few threads. Work that nobody waits for any more isn't begun; the last `remember` answers are kept.
 
@@ -30,9 +35,13 @@ class Worker:
         """Do some work in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments))
 
+    def remembered(self, key: str) -> Any:
+        """The answer that `once` gave under this key, or None if it isn't kept any more."""
+        return self._answers.get(key)
+
     async def once(self, question: bytes, work: Callable[[], T]) -> T:
         """The answer to a question that its bytes tell from all others."""
-        key = hashlib.sha256(question).hexdigest()
+        key = key_of(question)
         if key in self._answers:
             self._answers.move_to_end(key)
             return self._answers[key]  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from conftest import CellSpec, notebook_node
 from mlops_lab.errors import NotebookError, UsageError
 from mlops_lab.notebook import StepSettings
 from mlops_lab.server import analysis
+from mlops_lab.server.changes import changes
 from mlops_lab.server.errors import TooLarge
 from mlops_lab.server.requests import Posted, PostedCell
 from mlops_lab.server.worker import Worker
@@ -57,6 +59,7 @@ def test_cells_come_back_as_steps_edges_and_roles_by_the_ids_of_the_editor():
     ]
     assert found["steps"][1]["reads"] == ["n"]
     assert found["steps"][1]["prelude"] == ["import math"]
+    assert [s["leaves"] for s in found["steps"]] == [[], ["x", "y"], [], ["z"]]
     assert {(e["source"], e["target"], *e["variables"]) for e in found["edges"]} >= {("a", "check", "x"), ("a", "b", "x")}
     assert {"kind": "order", "name": ""} in next(e for e in found["edges"] if e["source"] == "check")["reasons"]
     roles = {cell: (each["role"], each["step"], each["begins"]) for cell, each in found["cells"].items()}
@@ -71,6 +74,57 @@ def test_cells_come_back_as_steps_edges_and_roles_by_the_ids_of_the_editor():
     assert given["rate"]["bounds"] == {"ge": 0}
     assert (given["when"]["given"], given["when"]["default"]) == (False, "(1, 2)")
     assert all(p["cell"] == "c1" for p in given.values())
+
+
+@pytest.mark.parametrize(
+    ("cells", "leaves"),
+    [
+        ([("step:a", "import time\nfrom os import path as p\n_ = time.time()\n_own = x = 1"), ("step:b", "print(x)")], [["x"], []]),
+        ([("step:a", "rows = []"), ("step:b", "rows.append(1)"), ("step:c", "print(rows)")], [["rows"], ["rows"], []]),
+        ([("step:a", "rows = [2, 1]"), ("step:b", "rows.sort()\nprint(rows)")], [["rows"], []]),
+        ([("step:a", "x = 1"), ("step:b", "x = 2\ny = x"), ("step:c", "exec('print(x)')")], [["x"], ["x", "y"], []]),
+        ([("parameters", "n = 1"), ("step:a", "n = n + 1\ndef f(): pass")], [["f"]]),
+    ],
+)  # fmt: skip
+def test_a_step_leaves_what_a_user_calls_its_results(cells, leaves):
+    assert [step["leaves"] for step in analysed(cells)["steps"]] == leaves
+
+
+EDITS: list[tuple[str, Callable[[list[CellSpec]], Any]]] = [
+    ("nothing", lambda cells: None),
+    ("a value", lambda cells: cells.__setitem__(4, "y4 = 5")),
+    ("a problem", lambda cells: cells.__setitem__(-1, ("step:end", "print(nothing_like_it)"))),
+    ("another step", lambda cells: cells.insert(3, ("step:more", "z = y1"))),
+    ("a step less", lambda cells: cells.__delitem__(slice(2, 5))),
+    ("parameters", lambda cells: cells.insert(0, ("parameters", "n: int = 3"))),
+    ("other cells", lambda cells: cells.__setitem__(slice(None), [("step:only", "x = 1")])),
+    ("nothing at all", lambda cells: cells.clear()),
+]
+
+
+def merged(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What a front end makes of an analysis and its changes."""
+    after = before | {name: found[name] for name in found.keys() & {"name", "description"}}
+    for name in found.keys() & {"steps", "edges", "parameters", "diagnostics"}:
+        after[name] = list(before[name])
+        for splice in reversed(found[name]):
+            after[name][splice["at"] : splice["at"] + splice["remove"]] = splice["items"]
+    cells = before["cells"] | found.get("cells", {})
+    return after | {"cells": {cell: each for cell, each in cells.items() if each}}
+
+
+@pytest.mark.parametrize(("what", "edit"), EDITS, ids=[what for what, _ in EDITS])
+def test_the_changes_of_an_analysis_make_the_next_one_of_it(what, edit):
+    cells: list[CellSpec] = [(f"step:s{i // 2}" if i % 2 == 0 else "", f"y{i} = {f'y{i - 1}' if i else 0}") for i in range(12)]
+    before = analysed(cells)
+    edit(cells)
+    after = analysed(cells)
+    for one, other in ((before, after), (after, before)):
+        found = changes(one, other)
+        assert merged(one, found) | {"milliseconds": 0} == other | {"milliseconds": 0}
+        assert bool(found) == (what != "nothing")
+    if what == "a value":  # the names that it leaves and reads, and the edge to it
+        assert sum(len(s["items"]) for name in ("steps", "edges", "diagnostics") for s in found.get(name, [])) < 6, found
 
 
 def test_a_diagnostic_says_where_its_name_stands_in_the_units_of_an_editor():
@@ -224,3 +278,25 @@ def test_equal_questions_are_answered_once_and_those_nobody_waits_for_are_not_be
         worker.close()
 
     asyncio.run(story())
+
+
+def test_the_server_answers_what_changed_since_the_version_that_is_named_and_all_where_it_knows_none(server):
+    def ask(source: str, since: str | None = None) -> dict[str, Any]:
+        cells = [{"id": "a", "cell_type": "code", "source": "x = 1", "tags": ["step:a"]}]
+        cells.append({"id": "b", "cell_type": "code", "source": source, "tags": ["step:b"]})
+        body = {"path": "not-there.ipynb", "cells": cells} | ({} if since is None else {"since": since})
+        answer = server.post("/analyse", body)
+        assert answer.status == 200, answer
+        return answer.content  # type: ignore[no-any-return]
+
+    first = ask("print(x)")
+    changed = ask("print(x)\ny = 2", first["version"])
+    assert changed["since"] == first["version"] != changed["version"]
+    assert [s["items"][0]["leaves"] for s in changed["steps"]] == [["y"]]
+    assert changed.keys().isdisjoint({"cells", "edges", "name", "diagnostics"})
+    back = ask("print(x)", changed["version"])
+    assert back["version"] == first["version"]
+    for unknown in ("", "0" * 64):
+        assert {k: v for k, v in ask("print(x)", unknown).items() if k != "milliseconds"} == {
+            k: v for k, v in first.items() if k != "milliseconds"
+        }

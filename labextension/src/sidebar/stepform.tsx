@@ -168,7 +168,7 @@ function Flow({ model }: { model: NotebookModel }): JSX.Element {
       <dt>{trans.__('Reads')}</dt>
       <dd>{step.reads === null ? trans.__('all variables') : step.reads.join(', ') || '–'}</dd>
       <dt>{trans.__('Leaves')}</dt>
-      <dd>{step.writes.join(', ') || '–'}</dd>
+      <dd>{step.leaves.join(', ') || '–'}</dd>
       {step.prelude.length > 0 && (
         <>
           <dt>{trans.__('Begins with')}</dt>
