@@ -15,7 +15,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +71,8 @@ class Home:
             ) from None
 
     @contextmanager
-    def notebook_lock(self, notebook: Path) -> Iterator[None]:
-        """Held while a notebook runs: two runs at once would write each other's files."""
+    def notebook_lock(self, notebook: Path) -> Iterator[Callable[[], None]]:
+        """Held while a notebook runs: two runs at once would write each other's files. What it gives lets go of it early."""
         lock = FileLock(self.folder / "locks" / f"{notebook.name}.lock")
         try:
             lock.acquire(timeout=0)
@@ -81,7 +81,7 @@ class Home:
             advice = f" Wait for it, or stop it with: mlops-lab cancel {active}" if active else " Wait for it to end."
             raise BusyError(f"{notebook.name} is being run already{f' (run {active})' if active else ''}.{advice}") from None
         try:
-            yield
+            yield lock.release
         finally:
             lock.release()
 

@@ -32,6 +32,7 @@ _TRIES = 3
 _POINTS = 500  # at the most in one event; of more, every so many
 _WATCH = 1.0  # seconds between looks at the metrics of steps that run
 _SAID = 300  # characters of why the store failed
+_ENDING = 60.0  # seconds that an earlier run may take to end whose steps have
 _QUIET_END = 5.0  # seconds without news after which a run whose engine is gone is taken as killed
 
 
@@ -248,7 +249,7 @@ class Mirror:
     def _cached(self, event: ev.StepCached) -> None:
         if run_id := self.reserve(event.step, 0, event.time, **{"mlops_lab.cached_from": event.from_run}):
             # The pipeline's metrics are the same as if the step had run; nothing is logged as new in the step's own run.
-            made = runstate.fold(RunFolder(self.folder.path.parent / event.from_run).events()).steps.get(event.step)
+            made = _told(RunFolder(self.folder.path.parent / event.from_run)).steps.get(event.step)
             if made and made.metrics:
                 self.say(metrics={"step": event.step, "values": made.metrics})
             self._end(run_id, "FINISHED", event.time)
@@ -261,6 +262,18 @@ class Mirror:
         if self.parent:
             self.attempt(lambda: self.client.set_tag(self.parent, "mlops_lab.status", status))
             self._end(self.parent, _STATUS.get(status, "FAILED"), ended)
+
+
+def _told(run: RunFolder) -> runstate.RunState:
+    """The picture of an earlier run; if its steps have ended, but MLflow is still taking what they logged, after that."""
+    deadline = time.monotonic() + _ENDING
+    while True:
+        active = run.is_active
+        state = runstate.fold(run.events())
+        ending = active and state.status == "running" and all(s.status in runstate.FINAL for s in state.steps.values())
+        if not ending or time.monotonic() > deadline:
+            return state
+        time.sleep(0.1)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import mlflow
 import nbformat
@@ -10,12 +11,17 @@ import pytest
 
 import mlops_lab
 from mlops_lab import events as ev
+from mlops_lab.api import Run
 from mlops_lab.runs import Home
+from mlops_lab.tracking import Tracker
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Two runs of one notebook with metrics, a step that is overtaken, and a failing step; the second one from the cache."""
+    """Two runs of one notebook with metrics, a step that is overtaken, and a failing step.
+
+    The second one, from the cache, begins while MLflow still takes what the first one left: the notebook is free by then.
+    """
     from conftest import notebook_node
 
     folder = tmp_path_factory.mktemp("tracked")
@@ -30,7 +36,20 @@ def finished(tmp_path_factory):
     path = folder / "nb.ipynb"
     nbformat.write(notebook_node(cells), path)
     pipeline = mlops_lab.load(path)
-    runs = [pipeline.run(workers=4, rate=0.7), pipeline.run(workers=4, rate=0.7)]
+    begun: list[Future[Run]] = []
+    drain = Tracker.drain
+
+    def later(tracker: Tracker, timeout: float) -> None:
+        if not begun:
+            begun.append(pool.submit(pipeline.run, workers=4, rate=0.7))
+            while len(Home.of(folder).list()) < 2 and not begun[0].done():
+                time.sleep(0.05)
+        drain(tracker, timeout)
+
+    with ThreadPoolExecutor() as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tracker, "drain", later)
+        runs = [pipeline.run(workers=4, rate=0.7), begun[0].result()]
+    assert not any(isinstance(e, ev.Message) and e.level == "warning" for run in runs for e in run.events())
     client = mlflow.MlflowClient(f"sqlite:///{Home.of(folder).folder / 'mlflow.db'}")
     (experiment,) = [e for e in client.search_experiments() if e.name == "nb"]
     return runs, client, client.search_runs([experiment.experiment_id])

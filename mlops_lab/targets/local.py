@@ -42,12 +42,14 @@ def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> R
     python = kernel_python(notebook.kernel_name)
     home = Home.of(notebook.folder)
     home.prepare()
-    with home.notebook_lock(notebook.path):
+    with home.notebook_lock(notebook.path) as let_go:
         folder = home.new_run()
         with folder.owned():
             with home.exclusive():  # once nothing is being deleted any more: who deletes looks for runs first
                 pass
-            _Engine(plan, options, selection, home, folder, python, listeners).run()
+            engine = _Engine(plan, options, selection, home, folder, python, listeners)
+            engine.after_steps = let_go  # what MLflow still has to take need not hold up the next run
+            engine.run()
     return folder
 
 
@@ -88,6 +90,7 @@ class _Engine:
         self.log.listeners += listeners
         self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit)
         self.started = time.monotonic()
+        self.after_steps: Callable[[], None] = lambda: None
         self.experiment = options.experiment or self.notebook.settings.experiment or self.pipeline.name
 
     # -- the run -------------------------------------------------------------------------------------------------
@@ -107,6 +110,7 @@ class _Engine:
         finally:
             self._stop_all("cancelled")
             self.executor.close()
+            self.after_steps()
             self._end(status, message)
         if self.fatal is not None:
             raise RunError(message or str(self.fatal))
