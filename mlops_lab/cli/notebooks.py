@@ -69,7 +69,8 @@ def check(
     else:
         print_diagnostics(found, out)
         errors = sum(d.severity == "error" for d in found)
-        out.print(f"{errors} errors, {len(found) - errors} warnings")
+        warnings = len(found) - errors
+        out.print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
     if any(d.severity == "error" for d in found):
         raise typer.Exit(EXIT_USAGE)
 
