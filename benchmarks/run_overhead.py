@@ -5,6 +5,7 @@
 chain     ten steps of pandas and scikit-learn in a chain: the whole command `mlops-lab run`, without cache, against
           `jupyter nbconvert --execute` of the same notebook, and then the same with everything cached
 branches  two branches of pure computation on two cores, against nbconvert
+threads   two branches of linear algebra and of OpenMP, each with as many threads as there are cores, against nbconvert
 empty     a pipeline of ten empty steps, divided by ten: against Papermill alone (one call a step, in one process), Kale's
           compiled pipeline through kfp.local's SubprocessRunner and Elyra's local mode, where their interpreters are named
 
@@ -56,7 +57,16 @@ WORK = """def work_{name}(k):
     return total
 {name} = work_{name}(60_000_000)"""
 BRANCHES = {"start": "k = 1", "left": WORK.format(name="a"), "right": WORK.format(name="b"), "end": "print(a + b)"}
+ALGEBRA = """import numpy as np
+from sklearn.cluster import KMeans
+draws = np.random.default_rng({seed})
+matrix = draws.random((700, 700))
+for _ in range(6):
+    {name} = np.linalg.svd(matrix, compute_uv=False).sum()
+{name} += KMeans(20, n_init=3, random_state=0, max_iter=60).fit(draws.random((40_000, 20))).inertia_"""
+THREADS = {"left": ALGEBRA.format(name="a", seed=0), "right": ALGEBRA.format(name="b", seed=1), "end": "print(a + b)"}
 EMPTY = {f"s{i}": f"x{i} = {f'x{i - 1} + 1' if i else 0}" for i in range(STEPS)}
+FIGURES = ("chain", "branches", "threads", "empty")
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
@@ -162,10 +172,19 @@ def chain(place: Path, options: argparse.Namespace) -> Iterator[str]:
 
 def branches(place: Path, options: argparse.Namespace) -> Iterator[str]:
     """Two independent branches."""
-    path = write(place / "branches.ipynb", BRANCHES)
+    return at_once("branches", write(place / "branches.ipynb", BRANCHES), options)
+
+
+def threads(place: Path, options: argparse.Namespace) -> Iterator[str]:
+    """Two independent branches of many threads."""
+    return at_once("threads", write(place / "threads.ipynb", THREADS), options)
+
+
+def at_once(name: str, path: Path, options: argparse.Namespace) -> Iterator[str]:
+    """A notebook of independent branches, against nbconvert."""
     seconds = measure(options.rounds, {"nbconvert": lambda: nbconvert(path), "ours": lambda: ours(path, "--no-cache")})
     straight, pipeline = seconds["nbconvert"], seconds["ours"]
-    yield f"branches  nbconvert {straight:.2f} s, pipeline {pipeline:.2f} s: {pipeline / straight:.2f}"
+    yield f"{name:<9} nbconvert {straight:.2f} s, pipeline {pipeline:.2f} s: {pipeline / straight:.2f}"
 
 
 def empty(place: Path, options: argparse.Namespace) -> Iterator[str]:
@@ -190,7 +209,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kale", help="an interpreter that has kubeflow-kale")
     parser.add_argument("--elyra", help="an interpreter that has elyra")
-    parser.add_argument("--only", nargs="*", choices=("chain", "branches", "empty"), default=("chain", "branches", "empty"))
+    parser.add_argument("--only", nargs="*", choices=FIGURES, default=FIGURES)
     options = parser.parse_args()
     os.environ.pop("MLOPS_LAB_DIR", None)
     for name in options.only:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +15,7 @@ import pytest
 import mlops_lab
 from mlops_lab import events as ev
 from mlops_lab.quantities import quantity
+from mlops_lab.targets.priority import Priorities
 from mlops_lab.targets.schedule import Resources, critical_path, fits, machine
 
 
@@ -112,3 +117,36 @@ def test_kernels_are_started_before_their_steps_are(notebook: Callable[..., Path
     made = (run.folder.path / "steps/b/1/notebook.ipynb").stat().st_mtime
     assert begun - made > 0.5, "it was prepared while the first step ran"
     assert time.time() > begun
+
+
+def test_steps_that_run_at_once_have_different_priorities(notebook: Callable[..., Path]) -> None:
+    """Else their threads, as many as in a straight run, would stop each other."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wait = f"import os, socket\nsocket.create_connection({listener.getsockname()!r}).recv(1)\n"
+        path = notebook([(f"step:{name}", wait + f"{name} = os.getpriority(os.PRIO_PROCESS, 0)") for name in "ab"])
+
+        def let_both_go() -> None:
+            for connection in [listener.accept()[0] for _ in "ab"]:
+                connection.close()
+
+        gate = threading.Thread(target=let_both_go)
+        gate.start()
+        run = mlops_lab.load(path).run(tracking=False, workers=2)
+        gate.join()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert sorted((run.steps["a"].outputs["a"], run.steps["b"].outputs["b"])) == [own, min(own + 10, 19)]
+
+
+def test_a_priority_that_is_free_again_is_given_to_the_next() -> None:
+    priorities = Priorities(workers=3)
+    with subprocess.Popen(["sleep", "60"]) as first, subprocess.Popen(["sleep", "60"]) as second:
+        try:
+            with priorities.of_its_own(None), priorities.of_its_own(first.pid):
+                pass
+            with priorities.of_its_own(second.pid):
+                nice = [os.getpriority(os.PRIO_PROCESS, process.pid) for process in (first, second)]
+        finally:
+            first.kill()
+            second.kill()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice == [min(own + 9, 19), own]

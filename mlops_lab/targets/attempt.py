@@ -32,6 +32,7 @@ from mlops_lab.results import Recipe, Result, Version
 from mlops_lab.runs import Home, RunFolder
 from mlops_lab.scopes import once
 from mlops_lab.targets import Options
+from mlops_lab.targets.priority import Priorities
 
 if TYPE_CHECKING:
     from mlops_lab.tracking import Tracker
@@ -105,8 +106,9 @@ class Executor:
     """Executes the steps of one run. `emit` takes the events of their cells; `guards` are the tables of a fixed graph."""
 
     def __init__(self, plan: Plan, options: Options, home: Home, folder: RunFolder, python: str,
-                 emit: Callable[[ev.AnyEvent], None]) -> None:  # fmt: skip
+                 emit: Callable[[ev.AnyEvent], None], priorities: Priorities) -> None:  # fmt: skip
         self.plan, self.options, self.home, self.folder, self.python, self.emit = plan, options, home, folder, python, emit
+        self.priorities = priorities
         self.pipeline = plan.pipeline
         self.notebook = plan.pipeline.notebook
         self.tracker: Tracker | None = None
@@ -219,6 +221,7 @@ class Executor:
             attempt.go.wait()
             if attempt.abandoned:
                 raise Abandoned
+            closing.enter_context(self.priorities.of_its_own(attempt.process))
             order_path.write_text(json.dumps(attempt.order), encoding="utf-8")
 
         closing.callback(lambda: kill(attempt.process))  # what the step's cells started in the background ends with it

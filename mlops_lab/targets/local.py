@@ -29,8 +29,9 @@ from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options, schedule
 from mlops_lab.targets.attempt import Attempt, Executor
 from mlops_lab.targets.kernels import kernel_python
+from mlops_lab.targets.priority import Priorities
 from mlops_lab.targets.selection import Selection, select
-from mlops_lab.targets.task import Task, blocked_by, file_conflict, overtaken, waits
+from mlops_lab.targets.task import Task, blocked_by, file_conflict, make_good, overtaken, waits
 
 _RETRYABLE = {"error", "died", "timeout"}
 
@@ -88,7 +89,7 @@ class _Engine:
         self.pool = ThreadPoolExecutor(3 * self.workers, thread_name_prefix="step")
         self.log = ev.EventLog(folder.log)
         self.log.listeners += listeners
-        self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit)
+        self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit, Priorities(self.workers))
         self.started = time.monotonic()
         self.after_steps: Callable[[], None] = lambda: None
         self.experiment = options.experiment or self.notebook.settings.experiment or self.pipeline.name
@@ -446,11 +447,13 @@ class _Engine:
             cell = result.failure.cell if result.failure else 0
             result.failure = ev.Failure(kind=attempt.ended_by, message=message, cell=cell)
             result.status = "failed" if attempt.ended_by == "timeout" else "cancelled"
-        if result.status == "done":
-            conflict = file_conflict(task, attempt, result, self.tasks)
-            if conflict:
-                self.results.discard(conflict[0])
-                result.status, result.failure = "failed", conflict[1]
+        conflict = file_conflict(task, attempt, result, self.tasks) if result.status == "done" else None
+        fixed = self.options.fixed_graph
+        made_good = conflict is not None and not fixed and make_good(conflict, self.tasks, self.notebook.folder)
+        if conflict:
+            self.results.discard((conflict.first if conflict.below is task else conflict.second)[1])
+        if conflict and not made_good:
+            result.status, result.failure = "failed", conflict.failure
         retry_in = None
         kind = result.failure.kind if result.status == "failed" and result.failure else ""
         if kind and attempt.orphaned:
@@ -466,6 +469,11 @@ class _Engine:
         )  # fmt: skip
         if result.metrics:
             self.emit(ev.Metrics(step=task.name, values=result.metrics))
+        if conflict and made_good:
+            because = f"step {conflict.below.name!r} {conflict.change} before step {conflict.above.name!r} was done"
+            for name, (overtaken_one, _) in ((conflict.above.name, conflict.first), (conflict.below.name, conflict.second)):
+                self.emit(ev.StepOvertaken(step=name, attempt=overtaken_one.number, because=because))
+            return
         if result.status == "done":
             try:
                 self.results.save(result, self.notebook.path.stem)
