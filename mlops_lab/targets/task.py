@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mlops_lab import events as ev
 from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.results import Result, Version, attribute, clash
 from mlops_lab.targets.attempt import Attempt
 from mlops_lab.targets.schedule import Resources
+from mlops_lab.targets.undo import take_back
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Task:
     made_from: dict[str, Version] | None = None
     taken: list[tuple[Attempt, Result]] = field(default_factory=list)
     committed: bool = False
+    follows: frozenset[str] = frozenset()  # steps above that it turned out to share files with
     skipped: str = ""
     looked: bool = False
     not_before: float = 0.0
@@ -63,7 +66,7 @@ def waits(task: Task, unsettled: Sequence[Task], tasks: Sequence[Task], plan: Pl
     """True while a step above, that may still change what this one reads, isn't settled."""
     sources = plan.sources[task.name]
     for other in unsettled:
-        if other.name in sources or _feeds(other, task):
+        if other.name in sources or other.name in task.follows or _feeds(other, task):
             return True
     later = {t.name for t in tasks[tasks.index(task) + 1 :] if not t.result and not t.skipped}
     return bool(sources & later)
@@ -90,30 +93,66 @@ def overtaken(task: Task, current: Mapping[str, Version]) -> bool:
     return any((task.attempt.current.get(n) or ["", ""])[1] != (current.get(n) or ["", ""])[1] for n in names)
 
 
-def file_conflict(task: Task, attempt: Attempt, result: Result, tasks: Sequence[Task]) -> tuple[Result, ev.Failure] | None:
-    """The other result, and why a step fails that used a file at once with another one, in the wrong order.
+@dataclass(frozen=True)
+class Conflict:
+    """Two steps that used a file at once in the wrong order: the attempts and results of the one above and the one below."""
 
-    Files have no versions to go back to.
-    """
+    path: str
+    above: Task
+    first: tuple[Attempt, Result]
+    below: Task
+    second: tuple[Attempt, Result]
+
+    @property
+    def change(self) -> str:
+        return f"changed what is in the folder {self.path}" if self.path.endswith("/") else f"wrote the file {self.path}"
+
+    @property
+    def failure(self) -> ev.Failure:
+        what = "folder" if self.path.endswith("/") else "file"
+        message = (
+            f"ML202: step {self.below.name!r} {self.change} while step {self.above.name!r}, which stands above it and uses "
+            f"that {what} too, was not done. Restore the {what}, tag {self.below.name!r} with after:{self.above.name}, and "
+            "run again."
+        )
+        return ev.Failure(kind="refused", code="ML202", message=message)
+
+
+def file_conflict(task: Task, attempt: Attempt, result: Result, tasks: Sequence[Task]) -> Conflict | None:
+    """A step that used a file at once with this one, in the wrong order. Files have no versions to go back to."""
     place = tasks.index(task)
     for other in tasks:
         for known, before in other.taken:
             if other is task or known is attempt:
                 continue
-            above = other if tasks.index(other) < place else task
-            (first, early), (second, late) = (
-                ((known, before), (attempt, result)) if above is other else ((attempt, result), (known, before))
-            )
-            if first.started < second.ended and second.started < first.ended:
-                attribute(early, late)
-            shared = clash(early, late) if second.started < first.ended else ""
-            if shared:
-                below = task if above is other else other
-                what = "folder" if shared.endswith("/") else "file"
-                changed = f"changed what is in the folder {shared}" if what == "folder" else f"wrote the file {shared}"
-                message = (
-                    f"ML202: step {below.name!r} {changed} while step {above.name!r}, which stands above it and uses that "
-                    f"{what} too, was not done. Restore the {what}, tag {below.name!r} with after:{above.name}, and run again."
-                )
-                return before, ev.Failure(kind="refused", code="ML202", message=message)
+            ours, theirs = (attempt, result), (known, before)
+            (above, first), (below, second) = ((other, theirs), (task, ours))
+            if tasks.index(other) > place:
+                (above, first), (below, second) = (below, second), (above, first)
+            if second[0].started < first[0].ended:
+                if first[0].started < second[0].ended:
+                    attribute(first[1], second[1])
+                shared = clash(first[1], second[1])
+                if shared:
+                    return Conflict(shared, above, first, below, second)
     return None
+
+
+def make_good(conflict: Conflict, tasks: Sequence[Task], folder: Path) -> bool:
+    """Take back what the step below made too early, and let it wait for the one above; False if that can't be.
+
+    It can as long as the result of the step above doesn't count yet and nobody has begun with what the other one left.
+    """
+    above, below = conflict.above, conflict.below
+    others = [(attempt, result) for task in tasks if task not in (above, below) for attempt, result in task.taken]
+    begun = [attempt for attempt, _ in others] + [task.attempt for task in tasks if task.attempt]
+    late = conflict.second[0]
+    if above.committed or below.committed or any(attempt.started >= late.ended for attempt in begun):
+        return False
+    if not take_back(conflict.first[1], conflict.second[1], [result for _, result in others], folder):
+        return False
+    for task, taken in ((above, conflict.first), (below, conflict.second)):
+        task.taken = [pair for pair in task.taken if pair[0] is not taken[0]]
+        task.result = None
+    below.follows |= {above.name}
+    return True
