@@ -22,6 +22,7 @@ _LOOKS = frozenset(
 )
 _SHELL = frozenset("bash sh script sx system ! perl ruby python python3 python2 pypy cmd pip conda mamba uv".split())
 _EXPANDED = re.compile(r"\{([^{}]+)\}")
+_LISTS_IMPORTS = re.compile(r"(?<!\S)(-iv|--iversions)(?!\S)")  # of all that the namespace holds
 _DOLLAR = re.compile(r"\$\{?([^\W\d]\w*)")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|\$\{?\w+\}?")
 
@@ -57,7 +58,7 @@ def of_magic(method: str, arguments: Sequence[str | None]) -> Magic:
     if name in _LOOKS:
         asked = IDENTIFIER.findall(rest) if name in {"pinfo", "pinfo2", "psource", "pdoc"} else []
         return Magic(loads, uses.union(asked), opaque=f"%{name}" if name in {"who", "whos", "who_ls"} else "")
-    if name in _CONFIGURES:
+    if name in _CONFIGURES or (name == "watermark" and not _LISTS_IMPORTS.search(rest)):
         return Magic(loads, uses)
     what = f"%{name}" if method != "run_cell_magic" else f"%%{name}"
     return Magic(loads, uses, opaque=what if name else f"get_ipython().{method}()")

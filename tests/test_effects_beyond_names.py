@@ -46,6 +46,8 @@ OPAQUE = [
     ("%run", "%run other.py", True),
     ("%store", "%store -r x", True),
     ("%who", "%who", True),
+    ("%watermark", "%watermark -v -p numpy", False),
+    ("%watermark of what is imported", "%watermark -d -iv", True),
     ("%matplotlib", "%matplotlib inline", False),
     ("%load_ext", "%load_ext autoreload\n%autoreload 2", False),
     ("%env", "%env A=1", False),
