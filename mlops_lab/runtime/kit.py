@@ -41,7 +41,7 @@ from .ambient import InputRefused
 from .definitions import name_replayed
 from .files import OpenedFiles
 from .generators import GeneratorUse
-from .pack import Packed, Space, numpy_atoms, pack, pack_skeleton, unpack, unpack_skeleton
+from .pack import Packed, Refused, Space, ends_early, numpy_atoms, pack, pack_skeleton, unpack, unpack_skeleton
 from .preview import preview
 from .sharing import ordered, partition
 from .states import StateUse
@@ -430,6 +430,8 @@ class Kit:
         same = {m: single[m] == self.before.get((m,)) for m in group}
         try:
             joint = packed[group[0]] if len(group) == 1 else pack(self.space, group)
+            if ends_early(self.space, group, joint):
+                raise Refused("it holds weak references to something that no variable passed on holds")
         except Exception as error:
             for member in group:
                 outputs[member] = {"version": [f"refused:{self._refusal(member, error)}"] * 2, "type": self._type(member)}

@@ -25,13 +25,13 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, instances, libraries, modules, session, sets
+from . import definitions, exceptions, frames, instances, libraries, modules, session, sets
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
 
 __all__ = [
-    "Packed", "Refused", "Space", "numpy_atoms", "overlaps", "pack", "pack_skeleton", "unpack", "unpack_skeleton",
+    "Packed", "Refused", "Space", "ends_early", "numpy_atoms", "overlaps", "pack", "pack_skeleton", "unpack", "unpack_skeleton",
 ]  # fmt: skip
 
 IN_BAND = 4096  # bytes; smaller buffers stay in the pickle
@@ -46,6 +46,7 @@ class Packed:
         self.buffers = [buffer.raw() for buffer in buffers]
         self.needs = packer.needs
         self.references = packer.references
+        self.weak = packer.weak
         # id -> (index, object): holding it keeps every id unique.
         self.kept = packer.memo.copy()
         self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items() if isinstance(holder, _OddSet))
@@ -57,7 +58,7 @@ class Packed:
     def mutable_ids(self) -> set[int]:
         """Ids of the objects in here that could be changed in place, or are equal to nothing but themselves."""
         changing = {i for i, (_, value) in self.kept.items() if not isinstance(value, _ATOMS) and not _is_reference(value)}
-        return (changing - libraries.lists_of_classes()) | self.nans
+        return (changing - frames.lists_of_classes()) | self.nans
 
     def memory(self) -> mem.Memory:
         """What shows memory that could be seen to change."""
@@ -70,6 +71,15 @@ def pack(space: Space, members: Iterable[str]) -> Packed:
     Raises `Refused`, or whatever an object's own pickling raises.
     """
     return _dump(space, {m: State(m[4:], space) if m.startswith("def:") else space.value(m) for m in members})
+
+
+def ends_early(space: Space, members: Iterable[str], packed: Packed) -> bool:
+    """True if these members hold something only by weak references: it would be gone as soon as they are loaded."""
+    if not packed.weak:
+        return False
+    way = _Way(odd=_plain_of_process(space), weakly=False)
+    held = _dump_once(space, {m: State(m[4:], space) if m.startswith("def:") else space.value(m) for m in members}, way).kept
+    return not packed.weak.keys() <= held.keys()
 
 
 def pack_skeleton(space: Space, key: str) -> Packed:
@@ -137,6 +147,7 @@ class _Way:
     nans: bool = False  # whether there may be some, each of which is one object wherever it is found
     own_way: bool = False  # instances are taken apart as their class says
     has_own_way: bool = False  # there are such instances
+    weakly: bool = True  # weak references are followed
 
 
 def _dump_once(space: Space, content: Any, way: _Way) -> Packed:
@@ -167,6 +178,7 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         self.needs: set[str] = set()
         self.references: set[str] = set()
         self.copied: set[int] = set()  # ids of arrays of pandas
+        self.weak: dict[int, Any] = {}  # what weak references refer to, by id
         self.internal: dict[Any, Any] = {}  # what packing made, by id, and by what it stands for
 
     def reducer_override(self, value: Any) -> Any:
@@ -253,6 +265,12 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         self.needs |= definitions.free_globals(value)
         arguments, state = definitions.function_arguments(value), definitions.function_state(value)
         return definitions.make_function, arguments, state, None, None, definitions.set_function
+
+    def refers(self, held: Any) -> bool:
+        """Note what a weak reference refers to. True if it is to be packed with it."""
+        if self.way.weakly and not isinstance(held, (type, types.FunctionType)):
+            self.weak[id(held)] = held
+        return self.way.weakly
 
     def _refer(self, key: str) -> Any:
         self.references.add(key)

@@ -270,6 +270,49 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("step:c", "print(again is nan, again in values, [v is again for v in mixed], values.count(np.nan))"),
         ],
     ),
+    (
+        "matches of regular expressions, and what executors have computed",
+        "equal",
+        [
+            (
+                "step:a",
+                "import re\nfrom concurrent.futures import ThreadPoolExecutor\ntext = 'A=1;b=two;A=3'\n"
+                "one, every = re.search(r'(\\w+)=(\\w+)', text), list(re.finditer(r'(?P<k>\\w+)=(\\w+)', text))\n"
+                "later = re.compile('b').match(text, 4)\nwith ThreadPoolExecutor(2) as pool: futures = {pool.submit(pow, 2, 3): 'p'}",
+            ),
+            (
+                "step:b",
+                "print(one.groups(), [(m['k'], m.span()) for m in every], later.pos, every[0].re is every[1].re)\n"
+                "print([(name, f.done(), f.result()) for f, name in futures.items()])",
+            ),
+        ],
+    ),
+    (
+        "weak references to what is passed on",
+        "equal",
+        [
+            (
+                "step:a",
+                "import weakref\nclass Node:\n    def __init__(self, name): self.name, self.parent = name, None\n"
+                "    def add(self, child):\n        child.parent = weakref.ref(self)\n        return child\nroot = Node('root')",
+            ),
+            (
+                "step:b",
+                "kid = root.add(Node('kid'))\nknown, sizes = weakref.WeakValueDictionary(r=root), weakref.WeakKeyDictionary({kid: [1]})",
+            ),
+            ("step:c", "print(kid.parent() is root, known['r'] is root, sizes[kid])\nsizes[kid].append(2)"),
+            ("step:d", "del root"),
+            ("step:e", "print(kid.parent(), len(known), list(sizes.values()))"),
+        ],
+    ),
+    (
+        "weak references to what nothing else passes on",
+        "refused",
+        [
+            ("step:a", "import weakref\nclass Node: pass\nnode = Node()\nseen = weakref.ref(node)"),
+            ("step:b", "print(seen() is None)"),
+        ],
+    ),
 ]
 
 

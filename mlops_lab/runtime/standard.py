@@ -1,0 +1,77 @@
+"""Objects of the standard library that pickle refuses, although they can be had again: matches of regular expressions, results
+of executors that are there, weak references to what is passed on with them."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from .memory import Refused
+
+_TRIED = 1_000  # matches before the one that is looked for: many matches of one text would take long
+
+
+def match(value: Any, _: Any) -> Any:
+    """A match, by what finds it again."""
+    place = value.re, value.string, value.pos, value.endpos
+    for number, found in enumerate(itertools.islice(_matches(*place), _TRIED)):
+        if found is not None and found.regs == value.regs and found.lastindex == value.lastindex:
+            return _find, (*place, number)
+    raise Refused("it is one of very many matches of a text")
+
+
+def _matches(pattern: Any, *place: Any) -> Iterator[Any]:
+    yield from (pattern.search(*place), pattern.match(*place), pattern.fullmatch(*place))
+    yield from pattern.finditer(*place)
+
+
+def _find(pattern: Any, text: Any, start: int, end: int, number: int) -> Any:
+    return next(itertools.islice(_matches(pattern, text, start, end), number, None))
+
+
+def future(value: Any, _: Any) -> Any:
+    """What an executor has computed."""
+    if not value.done():
+        raise Refused("it is not done when its step is over, and ends with it")
+    state = {name: getattr(value, name) for name in ("_state", "_result", "_exception")}
+    return type(value), (), state, None, None, _set_future
+
+
+def _set_future(value: Any, state: dict[str, Any]) -> Any:
+    vars(value).update(state)
+    return value
+
+
+def reference(value: Any, packer: Any) -> Any:
+    """A weak reference with what it refers to, which lives on only if something else that is passed on holds it."""
+    if value.__callback__ is not None:
+        raise Refused("what a weak reference calls once its object is gone would be called when its step ends")
+    held = value()
+    return (_dead, ()) if held is None or not packer.refers(held) else (weakref.ref, (held,))
+
+
+def collection(value: Any, packer: Any) -> Any:
+    """A dictionary or set that holds what is in it weakly, in the same way."""
+    pairs = list(value.items()) if hasattr(value, "items") else [(held, None) for held in value]
+    by_value = isinstance(value, weakref.WeakValueDictionary)
+    followed = [packer.refers(pair[by_value]) for pair in pairs]
+    return type(value), (), [pair for pair, known in zip(pairs, followed, strict=True) if known], None, None, _fill
+
+
+class _Gone:
+    pass
+
+
+def _dead() -> Any:
+    return weakref.ref(_Gone())
+
+
+def _fill(value: Any, pairs: list[tuple[Any, Any]]) -> Any:
+    for key, held in pairs:
+        if hasattr(value, "items"):
+            value[key] = held
+        else:
+            value.add(key)
+    return value
