@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -285,6 +286,13 @@ def frame(values=(1.0,), index=None, **attributes):
     return value
 
 
+@dataclass(frozen=True)
+class Once:
+    number: int
+
+
+ONCE = Once(1)
+
 PAIRS = {
     "an int and a bool": (1, True, "v: int != bool"),
     "minus zero": (0.0, -0.0, "v: 0.0 != -0.0"),
@@ -295,6 +303,7 @@ PAIRS = {
     "a missing attribute": (Plain(a=1, b=1), Plain(b=1), "v: attributes ['a'] in one run only"),
     "itself inside": (recursive(), recursive(), ""),
     "sharing": (shares(), [[1], [1]], "v[1]: in one run only it is the same object, or the same memory, as v[0]"),
+    "sharing what can't be changed": ([ONCE, ONCE], [Once(1), Once(1)], ""),
     "an array": (np.arange(3), np.array([0, 5, 2]), "v[1]: 1 != 5 (1 of 3 differ)"),
     "an array's type": (np.arange(3), np.arange(3.0), "v: int64 of shape (3,) != float64 of shape (3,)"),
     "an array with nan": (np.array([np.nan]), np.array([np.nan]), ""),

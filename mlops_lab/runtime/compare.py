@@ -353,7 +353,8 @@ def _can_change(value: Any) -> bool:
         return True
     if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, *_ATOMS)):
         return False
-    return hasattr(value, "__dict__")
+    frozen = getattr(getattr(type(value), "__dataclass_params__", None), "frozen", False)
+    return hasattr(value, "__dict__") and not frozen
 
 
 def _memory(array: Any) -> tuple[str, int, int]:
