@@ -66,8 +66,9 @@ check: .make/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Real kernels on a machine that is busy with other things: what fails is tried once more, and listed even if it then passes.
 test: check .make/lab
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --reruns 1 -r aR
 	$(MAKE) test-ui
 
 test-ui: .make/dev .make/lab .make/chromium

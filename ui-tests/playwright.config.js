@@ -23,8 +23,10 @@ module.exports = {
   // Far more than it takes: what else the machine does is not what is tested.
   timeout: 240_000,
   expect: { ...baseConfig.expect, timeout: 20_000 },
-  retries: process.env.CI ? 1 : 0,
-  workers: 1,
+  retries: 1, // told as flaky
+  // Half of a test is waiting for kernels and for the server.
+  workers: 2,
+  fullyParallel: true,
   reporter: [['list']],
   use: {
     ...baseConfig.use,
