@@ -8,6 +8,7 @@ of those means is decided in `effects.py`. Line numbers stay those of the cell.
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import functools
 import gc
@@ -127,17 +128,31 @@ def _reuse(body: list[ast.stmt], source: str) -> list[ast.stmt]:
 
 
 def is_ours(source: str) -> bool:
-    """True for a cell that holds only `%mlops` magics (and what loads them): it is never part of a pipeline."""
+    """True for a cell of `%mlops` magics, of what loads them and of what uses their runs: it is never part of a pipeline."""
     if "mlops" not in source:
         return False
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
-    return bool(lines) and (
-        (lines[0].startswith("%%mlops ") and not lines[0].startswith("%%mlops step "))
-        or all(
-            re.match(r"(?:\w+\s*=\s*%mlops\b|%(mlops\b|load_ext\s+mlops_lab\b|reload_ext\s+mlops_lab\b))", line)
-            for line in lines
-        )
-    )
+    if lines and lines[0].startswith("%%mlops "):
+        return not lines[0].startswith("%%mlops step ")
+    magics = re.compile(r"^[ \t]*(?:(\w+)[ \t]*=[ \t]*%mlops\b|%(?:mlops|(?:re)?load_ext[ \t]+mlops_lab)\b).*$", re.MULTILINE)
+    runs = {match[1] for match in magics.finditer(source)}
+    rest = magics.sub("", source)
+    return bool(runs) and (not rest.strip() or _uses_only(rest, {name for name in runs if name}))
+
+
+def _uses_only(source: str, names: set[str]) -> bool:
+    """True if each statement reads one of these values, and else only what such statements bind and what Python has."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return False
+    for statement in body:
+        found = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+        read = {node.id for node in found if isinstance(node.ctx, ast.Load)}
+        if not isinstance(statement, ast.Expr | ast.Assign) or not read & names or read - names - {*dir(builtins), "display"}:
+            return False
+        names |= {node.id for node in found if isinstance(node.ctx, ast.Store)}
+    return True
 
 
 def _parse_ipython(source: str) -> ast.Module:
