@@ -25,15 +25,8 @@ from typing import Any
 import cloudpickle
 
 from . import logs, shown
+from .memory import InputRefused as InputRefused
 from .store import digest
-
-
-class InputRefused(Exception):
-    """A step needs what could not be passed on."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]
-
 
 # Set by Jupyter, by us, or by what runs around a kernel; never the notebook's own doing.
 _FOREIGN_ENVIRONMENT = (
@@ -88,13 +81,30 @@ def _set_environment(wanted: dict[str, str | None]) -> None:
 def _get_mpl() -> Any:
     import matplotlib
 
-    # The backend belongs to the process, not to the notebook.
-    return {k: v for k, v in dict.items(matplotlib.rcParams) if k not in {"backend", "interactive", "backend_fallback"}}
+    # The backend belongs to the process, not to the notebook. Whether pyplot is interactive changes as a backend is loaded.
+    found = {k: v for k, v in dict.items(matplotlib.rcParams) if k not in {"backend", "interactive", "backend_fallback"}}
+    if _interactive:
+        found[_INTERACTIVE] = matplotlib.is_interactive(), _has_backend()
+    return found
+
+
+_INTERACTIVE = "mlops_lab.interactive"
+_interactive = False  # whether the notebook's code asks for that, or changes it
+
+
+def _has_backend() -> bool:
+    return getattr(sys.modules.get("matplotlib.pyplot"), "_backend_mod", None) is not None
 
 
 def _set_mpl(wanted: Any) -> None:
     import matplotlib
 
+    interactive, loaded = wanted.pop(_INTERACTIVE, (None, False))
+    if loaded and not _has_backend():
+        pyplot = importlib.import_module("matplotlib.pyplot")
+        pyplot.switch_backend(pyplot.get_backend())
+    if interactive is not None:
+        matplotlib.interactive(interactive)
     for key, value in wanted.items():
         dict.__setitem__(matplotlib.rcParams, key, value)
     if wanted.get("image.cmap") not in matplotlib.colormaps:  # seaborn's own, which it registers when it is imported
@@ -173,9 +183,10 @@ _passed_on: set[_Filter] = set()  # left by earlier steps
 _imported_filters: set[_Filter] = set()  # what a package sets when it is imported is set wherever it is imported
 
 
-def watch(folder: str, propagation: bool = True) -> None:
+def watch(folder: str, code: str) -> None:
     """Take what is set now as given, and tell what the notebook sets from now on from what imports of packages set."""
-    global _folder
+    global _folder, _interactive
+    _interactive = bool(re.search(r"interactive|\bio(n|ff)\(", code))
     _folder = os.path.realpath(folder) + os.sep
     for known in (_filters, _passed_on, _imported_filters):
         known.clear()
@@ -189,7 +200,7 @@ def watch(folder: str, propagation: bool = True) -> None:
                 _imported_filters.add(_filter_row(item))
 
         warnings._add_filter = _add_filter  # type: ignore[attr-defined]
-    logs.watch(_importing, propagation)
+    logs.watch(_importing, "propagate" in code)
 
 
 def _importing() -> bool:

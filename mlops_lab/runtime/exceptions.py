@@ -1,14 +1,17 @@
 """Exceptions with their causes and tracebacks, which pickle leaves out.
 
-A traceback comes back with its places (file, line, columns, function), so that it is shown as it was; the variables of its
-frames don't.
+A traceback comes back with its places (file, line, columns, function), so that it is shown as it was. The variables of its
+frames don't: who asks for one is refused.
 """
 
 from __future__ import annotations
 
 import ast
+import sys
 import types
 from typing import Any
+
+from .memory import InputRefused
 
 Place = tuple[str, str, str, int, int, int, int]  # file, name, qualified name, first and last line, first and last column
 
@@ -42,8 +45,19 @@ def _places(traceback: types.TracebackType | None) -> list[Place]:
 # -- what unpickling calls -----------------------------------------------------------------------------------------
 
 
-class _Here(Exception):
-    pass
+class _Gone(dict[str, Any]):
+    """Stands for the variables of a frame; what only formatters of tracebacks look for (`__tracebackhide__`) isn't there."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return default if name.startswith("_") else self._refuse()
+
+    def _refuse(self, *_: Any) -> Any:
+        raise InputRefused(
+            "ML201: the variables of the functions that an exception went through (f_locals) can't be passed to another step. "
+            "Look at them in the step that catches it, or merge the two steps."
+        )
+
+    __getitem__ = __iter__ = __len__ = __contains__ = keys = values = items = copy = __or__ = __ror__ = _refuse
 
 
 def _new(kind: Any, arguments: tuple[Any, ...]) -> Any:
@@ -64,14 +78,16 @@ def _fill(value: BaseException, content: tuple[Any, tuple[Any, ...]]) -> BaseExc
 
 
 def _traceback(place: Place, following: types.TracebackType | None) -> types.TracebackType:
-    """A traceback of one place: that of code that does nothing but raise there."""
+    """A traceback of one place: that of code that does nothing but fail there."""
     file, name, qualified, line, last, start, end = place
     where = {"lineno": line, "end_lineno": last, "col_offset": start, "end_col_offset": end}
-    raising = ast.Raise(ast.Name("_Here", ast.Load(), **where), None, **where)
-    code = compile(ast.Module([raising], []), file, "exec").replace(co_name=name, co_qualname=qualified)
+    failing = ast.Assert(ast.Constant(False, None, **where), None, **where)
+    code = compile(ast.Module([failing], []), file, "exec", optimize=0).replace(co_name=name, co_qualname=qualified)
+    of_cell = name == "<module>" and "ipykernel" in file
+    space = vars(sys.modules["__main__"]) if of_cell else {"__builtins__": {}}
     try:
-        exec(code, {"_Here": _Here})
-    except _Here as here:
+        exec(code, space, space if of_cell else _Gone())
+    except AssertionError as here:
         made = here.__traceback__.tb_next  # type: ignore[union-attr]
     assert made is not None
     return types.TracebackType(following, made.tb_frame, made.tb_lasti, line)

@@ -94,9 +94,11 @@ class Kit:
         """Load the inputs, remember what they look like, and write down which versions they have."""
         started = time.perf_counter()
         ambient.step = self.order["step"]
-        registries.watch()
+        code = "\n".join(source for _, source in self.order["sources"])
+        registries.watch(code)
+        session.watch(code)
         running.watch()
-        ambient.watch(self.order["folder"], any("propagate" in source for _, source in self.order["sources"]))
+        ambient.watch(self.order["folder"], code)
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
         applied = self.restore()

@@ -18,6 +18,13 @@ class Refused(Exception):
     """A value that can't be passed on; the message says why."""
 
 
+class InputRefused(Exception):
+    """A step needs what could not be passed on."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
 class Piece:
     """An object that shows memory. `copied`: what writes there (pandas) copies first if others of its kind look on."""
 

@@ -1,4 +1,5 @@
-"""What the notebook's code has put into IPython: magics, ways to display a type. It passes from step to step like a variable.
+"""What the notebook's code has put into IPython: magics, ways to display a type; and the last error of a cell, for `%tb` and
+`sys.last_value`. It passes from step to step like a variable.
 
 Each is a member `patch:IPython:...` of the step (see `modules.py`). A callback of IPython's events stands for what would run at
 every cell, also at those that are not the notebook's, and so does what changes the code of cells or handles their errors; it is
@@ -7,6 +8,7 @@ refused where a later step would go without it.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -24,7 +26,16 @@ class Callbacks:
         raise Refused("IPython calls it at every cell, and in a later step nobody would")
 
 
+_ABOUT_ERRORS = re.compile(r"\blast_(value|type|traceback|exc)\b|%(tb|debug)\b|\bpm\(|\bshowtraceback\b")
+_errors = False  # whether the notebook's code looks at the last error
+
 _callbacks: dict[str, Callbacks] = {}
+
+
+def watch(code: str) -> None:
+    """See whether the notebook's code looks at the last error: it is passed on only then, or refused."""
+    global _errors
+    _errors = bool(_ABOUT_ERRORS.search(code))
 
 
 def shell() -> Any:
@@ -55,6 +66,8 @@ def members() -> dict[str, Any]:
             found[f"{MARK}cells/{place}"] = _callbacks.setdefault(place, Callbacks())
     if getattr(ip, "custom_exceptions", ()):
         found[f"{MARK}cells/custom_exceptions"] = _callbacks.setdefault("custom_exceptions", Callbacks())
+    if _errors and getattr(sys, "last_value", None) is not None:
+        found[f"{MARK}error/last"] = sys.last_value
     return found
 
 
@@ -69,7 +82,16 @@ def put(member: str, new: Any) -> None:
     ip = shell()
     if ip is None:
         return
-    if kind.startswith("%"):
+    if kind == "error":
+        parts = {
+            "value": new,
+            "type": type(new),
+            "traceback": new.__traceback__,
+            **({"exc": new} if hasattr(sys, "last_exc") else {}),
+        }
+        for part, held in parts.items():
+            setattr(sys, f"last_{part}", held)
+    elif kind.startswith("%"):
         ip.magics_manager.magics[kind[1:]][name] = new
     elif name in ip.display_formatter.formatters:
         formatter = ip.display_formatter.formatters[name]

@@ -52,6 +52,15 @@ NOTEBOOKS = {
         ("step:b", "limit = 1\njson.odd = lambda: 'odd'\nhelper.Thing.hi = lambda self: 'hi'"),
         ("step:c", "print(json.odd(), helper.Thing().hi())"),
     ],
+    "what is registered with packages, and the last error": [
+        ("step:a", "import matplotlib as mpl, matplotlib.pyplot as plt, matplotlib.units as mu, numpy as np\ncolours, seen = ['red'], []\n"
+                   "mpl.colormaps.register(mpl.colors.ListedColormap(colours, name='mine'))\nclass Angle: pass\n"
+                   "class Degrees(mu.ConversionInterface): pass\nmu.registry[Angle] = Degrees()\ndef note(kind, flag): seen.append(kind)\n"
+                   "np.seterrcall(note)\nnp.seterr(divide='call')\nplt.ion()"),
+        ("step:b raises-exception", "plt.rcParams['image.cmap'] = 'mine'\nnp.array([1.0]) / 0\nloud = plt.isinteractive()\n{}['b']"),
+        ("step:c", "import sys\nprint(plt.get_cmap().name, seen, loud, type(mu.registry[Angle]) is Degrees, sys.last_type, sys.last_value)"),
+        ("step:d raises-exception", "%tb"),
+    ],
     "a submodule that another step imports": [
         ("step:a", "import xml"),
         ("step:b", "from xml.dom import minidom\nprint(minidom.parseString('<a/>').documentElement.tagName)"),
