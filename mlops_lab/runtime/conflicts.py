@@ -11,7 +11,7 @@ from typing import Any
 
 from .files import concerns
 
-_TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # a tracking store of one's own, where there is no server
+TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # a tracking store of one's own, where there is no server
 
 
 def conflict(ledger: Mapping[str, Mapping[str, Any]]) -> str:
@@ -33,7 +33,7 @@ def _shared(early: Mapping[str, Any], late: Mapping[str, Any]) -> str:
     """The first path that the later step saw, or left, otherwise than it would have after the earlier one."""
     for path, state in sorted(early["writes"].items()):
         wrote = state.lstrip("~")
-        if path.startswith(_TRACKING):
+        if path.startswith(TRACKING):
             continue
         seen, left = late["reads"].get(path), late["writes"].get(path)
         if path.endswith("/"):
