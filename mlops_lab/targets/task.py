@@ -141,13 +141,15 @@ def file_conflict(task: Task, attempt: Attempt, result: Result, tasks: Sequence[
 def make_good(conflict: Conflict, tasks: Sequence[Task], folder: Path) -> bool:
     """Take back what the step below made too early, and let it wait for the one above; False if that can't be.
 
-    It can as long as the result of the step above doesn't count yet and nobody has begun with what the other one left.
+    It can as long as the result of the step above doesn't count yet, nobody has begun with what the other one left, and nobody
+    runs who may have seen it.
     """
     above, below = conflict.above, conflict.below
     others = [(attempt, result) for task in tasks if task not in (above, below) for attempt, result in task.taken]
-    begun = [attempt for attempt, _ in others] + [task.attempt for task in tasks if task.attempt]
     late = conflict.second[0]
-    if above.committed or below.committed or any(attempt.started >= late.ended for attempt in begun):
+    if above.committed or below.committed or any(task.attempt for task in tasks):
+        return False
+    if any(attempt.started >= late.ended for attempt, _ in others):
         return False
     if not take_back(conflict.first[1], conflict.second[1], [result for _, result in others], folder):
         return False
