@@ -358,7 +358,7 @@ def to_resume(folder: RunFolder) -> tuple[Plan, Options, str]:
     started, finished = folder.started, folder.finished
     if started is None:
         raise UsageError(f"Run {folder.id} has no log to go on from.")
-    if folder.is_active or (folder.is_remote and finished is None):
+    if finished is None and (folder.is_active or folder.is_remote):  # once it has ended, only MLflow takes the rest of it
         raise UsageError(f"Run {folder.id} is still in progress; follow it with: mlops-lab logs {folder.id} --follow")
     if finished and finished.status == "done":
         raise UsageError(f"Run {folder.id} is done: there is nothing to resume.")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import nbformat
 import pytest
+from conftest import notebook_node
 
-from mlops_lab.api import Run
+from mlops_lab.api import Run, to_resume
 from mlops_lab.errors import BusyError, UsageError
 from mlops_lab.events import EventLog, Message, RunFinished, RunStarted, StepStarted
 from mlops_lab.runs import HOME, Home, RunFolder
@@ -112,6 +114,20 @@ def test_a_message_after_the_end_of_a_run_does_not_hide_its_end(home: Home) -> N
     log.append(Message(text="tracking was late"))
     log.close()
     assert Run(run).status == "done"
+
+
+def test_a_run_that_has_ended_can_be_resumed_while_mlflow_takes_the_rest(home: Home, tmp_path: Path) -> None:
+    nbformat.write(notebook_node([("step:a", "x = 1")]), tmp_path / "nb.ipynb")
+    run = home.new_run()
+    log = EventLog(run.log)
+    log.append(RunStarted(run=run.id, notebook=str(tmp_path / "nb.ipynb"), digest="d", pipeline="nb", steps=["a"]))
+    with run.owned():
+        with pytest.raises(UsageError, match="still in progress"):
+            to_resume(run)
+        log.append(RunFinished(status="cancelled", seconds=1.0))
+        _, options, target = to_resume(run)
+    log.close()
+    assert (options.resume, target) == ((run.id,), "local")
 
 
 def test_a_cancel_request_is_seen(home: Home) -> None:

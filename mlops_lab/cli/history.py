@@ -178,7 +178,9 @@ def cancel(run: RunArgument, folder: FolderOption = Path()) -> None:
         raise MlopsLabError(f"Run {found.id} did not end within a minute.")
     if found.is_remote and found.finished is None:  # who held it only had a look
         cancel_elsewhere(found)
-    out.print(f"Cancelled run {found.id}.")
+    ended = found.finished
+    late = ended is not None and ended.status != "cancelled"  # its steps had, and MLflow was taking the rest
+    out.print(f"Run {found.id} had ended already: {ended.status}." if ended and late else f"Cancelled run {found.id}.")
 
 
 def gc(
