@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import logs, shown
+from . import logs, shown, unflushed
 from .memory import InputRefused as InputRefused
 from .store import digest
 
@@ -396,6 +396,7 @@ STATES: dict[str, State] = {
     "@pushd": State("IPython", lambda: list(_shell().dir_stack) if _shell() else [], _set_pushed),
     "@aliases": State("IPython", _get_aliases, _set_aliases),
     "@decimal": State("decimal", _get_decimal, _set_decimal),
+    "@unflushed": State("io", unflushed.get, unflushed.put),
     "@warnings.filters": State("warnings", _get_filters, _set_filters),  # before those shown, which a change of it forgets
     "@warnings": State("warnings", shown.get, shown.put),
 }  # fmt: skip

@@ -31,6 +31,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from . import unflushed
+
 _MANY_NAMES = 20_000
 _SCANNED = 5_000  # entries of the notebook's folder that are looked at around a child process
 # Ours, Jupyter's and the interpreter's.
@@ -107,6 +109,10 @@ class OpenedFiles:
                 changes.setdefault((os.path.dirname(path) or ".") + "/", []).append(change)
         return found | {folder: "/".join(sorted(names)) for folder, names in changes.items()}
 
+    def opened_to_write(self) -> list[str]:
+        """Full paths of what the step wrote, made or removed itself."""
+        return [self._full(path) for path in self._written]
+
     def reads(self, modules: Iterable[str] = ()) -> dict[str, str]:
         """Path -> state, of what the step opened, asked about or listed, and of the files of `modules`."""
         own = {*self._written, *(path for path, _, _ in self._changed())}
@@ -155,6 +161,7 @@ class OpenedFiles:
         name = self._name(path)
         if name is None or (name.startswith(os.sep) and _called_by(_FINDERS)):
             return
+        unflushed.refuse(self._full(name))
         writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
         if writes:
             self._written.setdefault(name, _signature(self._full(name)))

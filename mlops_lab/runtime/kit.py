@@ -36,7 +36,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, assigned, guard, modules, registries, running, session, shown
+from . import ambient, assigned, guard, modules, registries, running, session, shown, unflushed
 from .ambient import InputRefused
 from .definitions import name_replayed
 from .files import OpenedFiles
@@ -98,6 +98,7 @@ class Kit:
         registries.watch(code)
         session.watch(code)
         running.watch()
+        unflushed.put([])
         ambient.watch(self.order["folder"], code)
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
@@ -367,6 +368,7 @@ class Kit:
         for name in self._storable_names(self.prelude):
             if name not in self.names and name not in self.origin and (self.inputs.get(name) or [""])[0] != DELETED:
                 outputs[name] = {"version": [DELETED, DELETED], "type": "deleted"}  # for the prelude binds it in each step
+        unflushed.look(self.files.opened_to_write(), self.order["step"])
         self.states.store(outputs, self.store)
         undeclared = self.states.undeclared(outputs)
         self._keep_for_people(names, outputs)

@@ -17,9 +17,10 @@ import math
 import pickle
 import struct
 import sys
+import threading
 import types
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -34,6 +35,7 @@ __all__ = [
     "Packed", "Refused", "Space", "ends_early", "numpy_atoms", "overlaps", "pack", "pack_skeleton", "unpack", "unpack_skeleton",
 ]  # fmt: skip
 
+_DEPTH, _STACK = 50_000, 128 * 2**20  # calls, and bytes for them, of which only what is used is taken
 IN_BAND = 4096  # bytes; smaller buffers stay in the pickle
 _ASKED = b"S"  # in front of a pickle in which things stand for others: sets whose tables are rebuilt, not-a-numbers
 
@@ -113,6 +115,40 @@ def unpack_skeleton(stream: Any, loader: Any) -> Any:
 
 
 def _dump(space: Space, content: Any) -> Packed:
+    try:
+        return _dump_here(space, content)
+    except (RecursionError, pickle.PicklingError) as error:
+        if "recursion" not in str(error):
+            raise
+    return _with_room(lambda: _dump_here(space, content))
+
+
+def _with_room(call: Callable[[], Packed]) -> Packed:
+    """What a call gives in a thread with a large stack: pickle goes as deep as a linked list is long."""
+    done: list[Any] = []
+
+    def run() -> None:
+        try:
+            done.extend((call(), None))
+        except Exception as error:
+            done.extend((None, error))
+
+    limit, size = sys.getrecursionlimit(), threading.stack_size(_STACK)
+    try:
+        sys.setrecursionlimit(max(limit, _DEPTH))
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        sys.setrecursionlimit(limit)
+        threading.stack_size(size)
+    made, error = done
+    if error is not None:
+        raise error
+    return cast("Packed", made)
+
+
+def _dump_here(space: Space, content: Any) -> Packed:
     collecting = gc.isenabled()
     gc.disable()  # much is made here and nothing of it is garbage
     try:

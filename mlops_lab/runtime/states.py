@@ -53,10 +53,10 @@ class StateUse:
         return not state.lazy or state.module in sys.modules or state.module.partition(".")[0] in self.order["modules"]
 
     def used(self) -> dict[str, str]:
-        """The states that the step may have seen: which warnings were shown matters only to a step that shows some."""
-        if "@warnings" in self.current or shown.any_shown():
-            return self.given
-        return {name: state for name, state in self.given.items() if name != "@warnings"}
+        """The states that the step may have seen: which warnings were shown matters only to a step that shows some, and files
+        that wait for text to one that opens such a file, which is refused."""
+        unseen = {"@unflushed"} if "@warnings" in self.current or shown.any_shown() else {"@unflushed", "@warnings"}
+        return {name: state for name, state in self.given.items() if name not in unseen}
 
     def late(self) -> list[str]:
         """Those of modules that the step loaded by itself."""

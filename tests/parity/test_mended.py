@@ -288,6 +288,18 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
+        "a list that is linked over thousands of objects",
+        "equal",
+        [
+            (
+                "step:a",
+                "class Link:\n    def __init__(self, n, rest): self.n, self.rest = n, rest\nhead = None\nfor n in range(3000): head = Link(n, head)",
+            ),
+            ("step:b", "print(head.n, head.rest.n)\nhead = head.rest"),
+            ("step:c", "count, link = 0, head\nwhile link: count, link = count + 1, link.rest\nprint(count)"),
+        ],
+    ),
+    (
         "weak references to what is passed on",
         "equal",
         [
@@ -327,3 +339,16 @@ def test_what_differed_is_equal(expectation: str, cells: list[tuple[str, str]], 
     for seed in range(6):
         kind, what, _ = verdict(cells, seed, folder)
         assert kind == expectation, what
+
+
+def test_who_opens_a_file_that_waits_for_text_is_refused(folder: Path) -> None:
+    cells = [
+        (
+            "step:a",
+            "late, done = open('late.txt', 'w'), open('done.txt', 'w')\n_ = late.write('x')\nprint('y', file=done, flush=True)",
+        ),
+        ("step:b", "print(open('done.txt').read())"),
+        ("step:c", "print(open('late.txt').read())"),
+    ]
+    assert verdict(cells[:2], 0, folder)[0] == "equal"
+    assert "step 'a' left the file 'late.txt' open" in str(verdict(cells, 0, folder)[1])
