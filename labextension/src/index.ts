@@ -64,8 +64,14 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
     add(services, CMD.show, {
       label: trans.__('Show the Pipeline'),
       caption: trans.__('Show the sidebar with the notebook as a pipeline'),
+      args: { focus: { type: 'boolean', description: 'Whether the keys go there, too; by default they do' } },
       enabled: () => true,
-      execute: () => app.shell.activateById(sidebar.id)
+      execute: ({ focus }: { focus?: boolean }) => {
+        app.shell.activateById(sidebar.id);
+        if (focus !== false) {
+          sidebar.node.focus();
+        }
+      }
     });
 
     let decorations: IDecorations = { rail: true, chips: true, status: true };
@@ -73,7 +79,7 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
     pipelines.added.connect((_, model) => {
       const decorator = new CellDecorator(model, trans, decorations, cell => {
         void app.commands.execute(CMD.goToStep, { cell });
-        void app.commands.execute(CMD.show);
+        void app.commands.execute(CMD.show, { focus: false });
       });
       decorators.add(decorator);
       model.panel.disposed.connect(() => decorators.delete(decorator));
@@ -119,7 +125,6 @@ const plugin: JupyterFrontEndPlugin<IPipelines> = {
 const NOT_IN_PALETTE: string[] = [
   CMD.setRole,
   CMD.goToStep,
-  CMD.openRun,
   CMD.deleteRun,
   CMD.compare,
   CMD.openStep,
@@ -135,10 +140,12 @@ function addViews(app: JupyterFrontEnd, services: IServices, restorer: ILayoutRe
   const compareViews = new WidgetTracker<MainAreaWidget<CompareView>>({ namespace: 'mlops-lab-compare' });
   add(services, CMD.openRun, {
     label: trans.__('Open Run'),
-    args: { run: { ...TEXT, description: "The run's id" } },
-    enabled: (_, args) => Boolean(args.run),
-    execute: async ({ run }: { run: string }) => {
+    args: { run: { ...TEXT, description: "The run's id; by default the one on the cells, else the last one" } },
+    enabled: (model, args) => Boolean(args.run || model?.run || model?.runs.length),
+    execute: async (args: { run?: string }) => {
       const { RunView } = await import('./runview');
+      const model = services.pipelines.current;
+      const run = args.run ?? model?.run?.id ?? model!.runs[0].id;
       let view = runViews.find(each => each.content.run.id === run);
       if (!view) {
         // eslint-disable-next-line jupyter/require-disposable-ownership -- the shell owns it

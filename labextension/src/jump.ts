@@ -1,8 +1,11 @@
 /** Going to a cell, and to a line in it. */
 import type { NotebookPanel } from '@jupyterlab/notebook';
 
-/** Makes a cell active, scrolls to it, and puts the cursor on a line (1-based) if one is given. */
-export async function jumpTo(panel: NotebookPanel, id: string, line = 0, column = 0): Promise<void> {
+/**
+ * Makes a cell active, scrolls to it, and puts the cursor on a line (1-based) if one is given, to type there at once or, without
+ * `edit`, once the user presses Enter. The keys are the notebook's then.
+ */
+export async function jumpTo(panel: NotebookPanel, id: string, line = 0, column = 0, edit = true): Promise<void> {
   const notebook = panel.content;
   const index = notebook.widgets.findIndex(cell => cell.model.id === id);
   if (index < 0) {
@@ -14,10 +17,10 @@ export async function jumpTo(panel: NotebookPanel, id: string, line = 0, column 
   if (line > 0) {
     const cell = notebook.widgets[index];
     await cell.ready;
-    notebook.mode = 'edit';
     cell.editor?.setCursorPosition({ line: line - 1, column });
-    cell.editor?.focus();
   }
+  notebook.mode = line > 0 && edit ? 'edit' : 'command';
+  notebook.activate();
 }
 
 /** The text of the last Markdown heading above a cell, with no code cell between them; '' if there is none. */

@@ -35,6 +35,7 @@ function tag(model: NotebookModel, title: string, cells: Cell[], change: (tags: 
 
 export function addTaggingCommands(services: IServices): void {
   const { pipelines, trans } = services;
+  let visited = '';
   const current = () => pipelines.current!;
 
   add(services, CMD.setRole, {
@@ -173,8 +174,14 @@ export function addTaggingCommands(services: IServices): void {
       const found = model
         .analysis!.diagnostics.filter(each => each.cell)
         .sort((a, b) => order.indexOf(a.cell!) - order.indexOf(b.cell!));
-      const next = found.find(each => order.indexOf(each.cell!) > model.panel.content.activeCellIndex) ?? found[0];
-      await jumpTo(model.panel, next.cell!, next.line, next.column);
+      // A cell may have several: behind the one that was visited last comes the next one of its cell.
+      const name = (each: IDiagnostic) => [each.code, each.cell, each.line, each.name].join(' ');
+      const at = found.findIndex(each => each.cell === model.activeCellId && name(each) === visited);
+      const below = found.findIndex(each => order.indexOf(each.cell!) >= model.panel.content.activeCellIndex);
+      const next = found[at >= 0 ? at + 1 : below] ?? found[0];
+      visited = name(next);
+      // In command mode, so that the keys for the next one, and for its fix, can follow; Enter goes to the line.
+      await jumpTo(model.panel, next.cell!, next.line, next.column, false);
       Notification.emit(`${next.code}: ${next.message} ${next.advice}`, next.severity, { autoClose: 8_000 });
     }
   });

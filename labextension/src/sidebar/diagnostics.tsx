@@ -1,4 +1,6 @@
 /** What is wrong with the notebook as a pipeline: a click goes to the place, a button applies the fix. */
+import { useEffect, useRef, useState } from 'react';
+
 import { useServices } from '../context';
 import { cannotChange } from '../commands/common';
 import { CMD } from '../ids';
@@ -14,6 +16,7 @@ export function DiagnosticsSection({ model }: { model: NotebookModel }): JSX.Ele
   }
   return (
     <Section name="diagnostics" title={trans.__('Problems')} badge={found.length ? String(found.length) : ''}>
+      <Announced text={found.length ? trans._n('%1 problem', '%1 problems', found.length) : trans.__('No problems')} />
       {found.length === 0 && <p className="mlops-Hint">{trans.__('None found.')}</p>}
       <ul className="mlops-List" aria-label={trans.__('Problems')}>
         {found.map((each, index) => {
@@ -59,6 +62,21 @@ export function DiagnosticsSection({ model }: { model: NotebookModel }): JSX.Ele
         </button>
       )}
     </Section>
+  );
+}
+
+/** Told to screen readers once it has stayed the same for a moment: not while somebody types. */
+function Announced({ text }: { text: string }): JSX.Element {
+  const first = useRef(text);
+  const [told, setTold] = useState('');
+  useEffect(() => {
+    const soon = setTimeout(() => text !== first.current && ((first.current = ''), setTold(text)), 1500);
+    return () => clearTimeout(soon);
+  }, [text]);
+  return (
+    <span className="mlops-Announced" role="status">
+      {told}
+    </span>
   );
 }
 

@@ -24,6 +24,8 @@ export class Sidebar extends ReactWidget {
     this.title.caption = _services.trans.__('MLOps Lab: the notebook as a pipeline');
     this.addClass('mlops-Sidebar');
     this.node.setAttribute('role', 'region');
+    this.node.tabIndex = -1;
+    this.node.addEventListener('keydown', event => this._onKey(event));
     this.node.setAttribute('aria-label', _services.trans.__('Pipeline'));
   }
 
@@ -35,6 +37,15 @@ export class Sidebar extends ReactWidget {
   protected onBeforeHide(message: Message): void {
     super.onBeforeHide(message);
     this.update();
+  }
+
+  /** Escape leads back to the notebook, but for a field, where it takes back what was typed. */
+  private _onKey(event: KeyboardEvent): void {
+    const isField = (event.target as HTMLElement).matches('input, textarea, select');
+    if (event.key === 'Escape' && !isField && !event.defaultPrevented) {
+      this._services.pipelines.current?.panel.content.activate();
+      event.preventDefault();
+    }
   }
 
   render(): JSX.Element {

@@ -25,7 +25,10 @@ export function StepSection({ model }: { model: NotebookModel }): JSX.Element | 
     return null;
   }
   const step = model.analysis?.steps.find(each => each.name === model.activeStep);
-  const group = step && !step.implicit ? step.group : '';
+  // What the cell itself says holds at once: the form of a step that was renamed just now must not wait for the analysis.
+  const own = readTags(tagsOf(cell.model.metadata));
+  const known = step && !step.implicit ? step.group : '';
+  const group = known && own.role === 'step' && STEP_NAME.test(own.step) ? own.step : known;
   return (
     <Section name="cell" title={group ? trans.__('Cell and step: %1', group) : trans.__('Cell')}>
       <fieldset className="mlops-Plain" disabled={model.readOnly}>
