@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -59,3 +61,15 @@ def test_what_shares_a_list_or_a_number_equal_to_nothing_travels_together() -> N
     shared, odd = [1], float("nan")
     names = {"one": [shared], "other": {"x": shared}, "third": [odd], "fourth": (odd, 1), "fifth": [1]}
     assert groups(names) == [("fifth",), ("fourth", "third"), ("one", "other")]
+
+
+def test_what_a_cython_cell_has_made_is_found_again_in_another_kernel(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled = tmp_path / "ipython" / "cython" / "_cython_magic_1f.py"  # as Cython's magic places what it compiles
+    compiled.parent.mkdir(parents=True)
+    compiled.write_text("class Made:\n    pass\n")
+    stored = b"c_cython_magic_1f\nMade\n."  # a reference, as pickle writes it
+    try:
+        assert pickle.loads(stored).__name__ == "Made"
+    finally:
+        sys.modules.pop("_cython_magic_1f", None)

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import importlib.abc
+import importlib.machinery
 import itertools
 import os
 import sys
@@ -300,3 +301,17 @@ class Watch(importlib.abc.MetaPathFinder):
             self.imported(module.__name__)
 
         return exec_module
+
+
+class Compiled(importlib.abc.MetaPathFinder):
+    """Finds the modules that `%%cython` cells were compiled to: Cython's magic loads them from a folder that is on no path."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if not name.startswith("_cython_magic_"):
+            return None
+        from IPython.paths import get_ipython_cache_dir
+
+        return importlib.machinery.PathFinder.find_spec(name, [os.path.join(get_ipython_cache_dir(), "cython")])
+
+
+sys.meta_path.append(Compiled())  # before values are loaded that such a module has made, in whatever process
