@@ -2,8 +2,9 @@
 
 WORK: `runs`, each with `pipeline` (YAML file), `root` (folder for artifacts), `arguments`, and `log` (file to write); with `fork`,
 tasks are forked from this process, which has imported what the steps' programs import first thing (kfp, papermill, nbconvert),
-where SubprocessRunner would start a shell and a Python for each. All else, their kernels too, is as it is there. With `runner`
-`docker`, DockerRunner runs the tasks, in containers.
+where SubprocessRunner would start a shell and a Python for each. Their kernels are forked as those of local runs are, by the module
+`forked` names, from a process that listens on the run's `kernels`, where there is one. All else is as it is there. With
+`runner` `docker`, DockerRunner runs the tasks, in containers.
 """
 
 import builtins
@@ -14,6 +15,7 @@ import os
 import runpy
 import sys
 import tempfile
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 _print = builtins.print
@@ -51,6 +53,36 @@ def fork(full_command, env_vars=None):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+def prepare(forked):
+    """Import and make what each task would, and have their kernels forked where the environment names a process for that."""
+    import gc
+
+    import jinja2
+    import papermill  # noqa: F401
+    from jupyter_client.provisioning import KernelProvisionerFactory
+    from kfp.local import subprocess_task_handler
+    from nbconvert import HTMLExporter
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    compiled, compile_template = {}, jinja2.Environment.compile
+
+    def compile_once(self, *arguments):
+        if arguments not in compiled:
+            compiled[arguments] = compile_template(self, *arguments)
+        return compiled[arguments]
+
+    jinja2.Environment.compile = compile_once
+    HTMLExporter().from_notebook_node(new_notebook(cells=[new_code_cell("x = 1")]))  # it imports more when it is used
+    spec = importlib.util.spec_from_file_location("forked", forked)
+    sys.modules["forked"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["forked"])
+    os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = "fork"
+    KernelProvisionerFactory.instance().provisioners["fork"] = EntryPoint("fork", "forked:ForkProvisioner", "")
+    subprocess_task_handler.run_local_subprocess = fork
+    gc.collect()
+    gc.freeze()
+
+
 def main():
     work = json.loads(Path(sys.argv[1]).read_text())
     assert importlib.util.find_spec("mlops_lab") is None, "MLOps Lab must not be there"
@@ -62,16 +94,7 @@ def main():
     dependencies = graph_utils.build_dependency_map
     graph_utils.build_dependency_map = lambda tasks: dict(sorted(dependencies(tasks).items()))
     if work.get("fork"):
-        import papermill  # noqa: F401
-        from kfp.dsl import executor_main  # noqa: F401
-        from kfp.local import subprocess_task_handler
-        from nbconvert import HTMLExporter
-        from nbformat.v4 import new_code_cell, new_notebook
-
-        HTMLExporter().from_notebook_node(new_notebook(cells=[new_code_cell("x = 1")]))  # it imports more when it is used
-
-        del sys.modules["kfp.dsl.executor_main"]  # each task runs it
-        subprocess_task_handler.run_local_subprocess = fork
+        prepare(work["forked"])
     for run in work["runs"]:
         with contextlib.ExitStack() as stack:
             if run.get("log"):
@@ -82,6 +105,7 @@ def main():
             runner = local.DockerRunner() if in_docker else local.SubprocessRunner(use_venv=False)
             local.init(runner, pipeline_root=run["root"], raise_on_error=False)
             pipeline = components.load_component_from_file(run["pipeline"])
+            os.environ["MLOPS_LAB_WARM"] = run.get("kernels", "")
             pipeline(**run["arguments"])
             print("returned")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
 import json
 import os
 import re
@@ -9,14 +11,16 @@ import site
 import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from mlops_lab.targets.kubeflow import follow
-from mlops_lab.targets.kubeflow.compile import Compiled
+from mlops_lab import forked, warm, warmup
+from mlops_lab.targets.kubeflow import follow, packing
+from mlops_lab.targets.kubeflow.compile import Compiled, compile_pipeline
 from mlops_lab.targets.kubeflow.connections import Connection, Connections
 from mlops_lab.targets.kubeflow.podlog import PodLog
 
@@ -25,6 +29,7 @@ from .rules import arrives
 from .server import Cluster, serve
 
 BARE = Path(__file__).with_name("bare.py")
+SLOW = re.compile(r"\b(numpy|pandas|matplotlib|scipy|sklearn|seaborn|torch)\b")
 # MLOps Lab; and what no step's container has, since only Jupyter Server asks for it, and which takes 2 s to import.
 NOT_THERE = ("mlops_lab", "_mlops_lab", "__editable__", "rfc3987_syntax")
 
@@ -119,12 +124,48 @@ def run_locally(bare_python, tmp_path):
 
 @pytest.fixture
 def run_all_locally(bare_python, tmp_path):
-    """Runs compiled pipelines in one process of the bare interpreter, which forks their tasks; see `bare.py`."""
-    return lambda work: run_all(bare_python, tmp_path / "kfp", [(compiled, {}) for compiled in work], fork=True)
+    """Compiles pipelines and runs them in one process of the bare interpreter, which forks their tasks; see `bare.py`."""
+
+    def run(plans, **how):
+        work = [(compile_pipeline(plan, install=False, **how), {}) for plan in plans]
+        with kernels(bare_python, tmp_path / "runtime", plans) as sockets:
+            return run_all(bare_python, tmp_path / "kfp", work, sockets)
+
+    return run
 
 
-def run_all(python, folder, work, fork=False, runner="subprocess"):
-    """Run compiled pipelines with their arguments by `kfp.local`, one after another, in one process."""
+@contextmanager
+def kernels(python, folder, plans):
+    """For each plan the socket of a process that forks kernels which have made the plan's imports, and the packed runtime's."""
+    folder.mkdir()
+    for name, text in json.loads(bz2.decompress(base64.b64decode(packing.runtime()))).items():
+        (folder / name).write_text(text)
+    environment = {**warmup.runtime_environment(), "MLOPS_LAB_RUNTIME": str(folder)}
+    parents = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warmup, "runtime_environment", lambda: environment)
+        keys = [key_of(plan.pipeline.notebook) for plan in plans]
+        try:
+            for key in dict.fromkeys(keys):
+                parents[key] = warm.WarmParent(str(python), *key)
+            yield [parents[key].socket if parents[key].wait(300) else "" for key in keys]
+        finally:
+            for parent in parents.values():
+                parent.close()
+
+
+def key_of(notebook):
+    """The imports that take long, and what else may lie beside the notebook: notebooks with the same ones share a process."""
+    beside = tuple(sorted(path.stem for path in notebook.folder.glob("*.py")))
+    slow = [found for found in warm._imports(notebook, beside) if SLOW.search(found)]
+    return tuple(slow), beside
+
+
+def run_all(python, folder, work, sockets=(), runner="subprocess"):
+    """Run compiled pipelines with their arguments by `kfp.local`, one after another, in one process.
+
+    With sockets, one a pipeline, their tasks are forked, and their kernels where these listen.
+    """
     folder.mkdir(exist_ok=True)
     rows = []
     for number, (compiled, arguments) in enumerate(work):
@@ -132,8 +173,9 @@ def run_all(python, folder, work, fork=False, runner="subprocess"):
         place.mkdir()
         (place / "pipeline.yaml").write_text(arrives(compiled.yaml))
         rows.append({"pipeline": str(place / "pipeline.yaml"), "root": str(place / "root"), "log": str(place / "log"),
-                     "arguments": arguments})  # fmt: skip
-    (folder / "work.json").write_text(json.dumps({"runs": rows, "fork": fork, "runner": runner}))
+                     "arguments": arguments, **({"kernels": sockets[number]} if sockets else {})})  # fmt: skip
+    described = {"runs": rows, "fork": bool(sockets), "forked": forked.__file__, "runner": runner}
+    (folder / "work.json").write_text(json.dumps(described))
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")}
     environment |= {"TMPDIR": str(folder), "NO_COLOR": "1"}
     done = subprocess.run([python, BARE, folder / "work.json"], cwd=folder, env=environment, stdout=subprocess.PIPE,

@@ -1,13 +1,12 @@
 """Compiled pipelines, run by KFP's own `kfp.local` where MLOps Lab can't be imported, give what the notebooks give.
 
-Every example and every notebook of the parity table is run, those that may as well be refused with KFP_ALL=1 only: examples and
-rows that stand alone by one process that forks their tasks, all others as SubprocessRunner runs them.
+Every example and every notebook of the parity table is run: examples and rows that stand alone by one process that forks their
+tasks, with kernels that are forked as those of local runs are, all others as SubprocessRunner runs them.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -99,7 +98,7 @@ def test_an_example_gives_what_a_local_run_gives(name, run_all_locally, tmp_path
     monkeypatch.setenv("_MLFLOW_TELEMETRY_SESSION_ID", "0123456789abcdef")
     shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns(".*"))
     pipeline = mlops_lab.load(tmp_path / "examples" / f"{name}.ipynb")
-    (run,) = run_all_locally([compile_pipeline(pipeline.plan, install=False)])
+    (run,) = run_all_locally([pipeline.plan])
     assert all(run.has(step) for step in run.compiled.steps), run.log[-3000:]
     local = pipeline.run(tracking=False)
     for have, want in zip(executed(run, pipeline).cells, local.notebook().cells, strict=True):
@@ -108,9 +107,8 @@ def test_an_example_gives_what_a_local_run_gives(name, run_all_locally, tmp_path
 
 
 def standing_alone():
-    """Rows that are a notebook of their own, in heaps for one process each; with KFP_ALL=1, also those that may be refused."""
-    expected = ("equal", "either") if os.environ.get("KFP_ALL") else ("equal",)
-    rows = [rows[0] for rows in batches() if len(rows) == 1 and rows[0].expect in expected]
+    """Rows that are a notebook of their own, those that may be refused among them, in heaps for one process each."""
+    rows = [rows[0] for rows in batches() if len(rows) == 1 and rows[0].expect in ("equal", "either")]
     rows = [row for row in rows if row.name not in OF_ITS_PLACE]
     return [rows[start::HEAPS] for start in range(HEAPS)]
 
@@ -125,7 +123,7 @@ def test_notebooks_that_stand_alone_agree_or_are_refused(rows, run_all_locally, 
             assert row.expect == "either", f"{row.name}: {pipeline.diagnostics}"
         else:
             pipelines[number] = pipeline
-    runs = run_all_locally([compile_pipeline(pipeline.plan, install=False) for pipeline in pipelines.values()])
+    runs = run_all_locally([pipeline.plan for pipeline in pipelines.values()])
     wrong, refused = [], []
     for (number, pipeline), run in zip(pipelines.items(), runs, strict=True):
         row = rows[number]
@@ -201,7 +199,7 @@ def test_what_kubernetes_and_argo_would_replace_arrives_as_it_stands(run_all_loc
     pipeline = mlops_lab.load(notebook(cells))
     compiled = compile_pipeline(pipeline.plan, install=False)
     hold(compiled.yaml)
-    (run,) = run_all_locally([compiled])
+    (run,) = run_all_locally([pipeline.plan])
     assert run.has("show"), run.log[-3000:]
     (output,) = executed(run, pipeline).cells[-1].outputs
     assert output.text.startswith(f"{REPLACED}|{REPLACED}")
@@ -215,7 +213,7 @@ def test_what_kubernetes_and_argo_would_replace_arrives_as_it_stands(run_all_loc
 def test_a_part_of_a_pipeline_runs_with_what_it_needs_and_nothing_else(run_all_locally, notebook):
     cells = [("step:a", "x = 1\nprint('a')"), ("step:b", "y = x + 1"), ("step:c", "z = x + 2"), ("step:d", "print(y + z)")]
     plan = mlops_lab.load(notebook(cells)).plan
-    (run,) = run_all_locally([compile_pipeline(plan, Options(only=("b", "c")), install=False)])
+    (run,) = run_all_locally([plan], options=Options(only=("b", "c")))
     assert run.compiled.tasks == ("a", "b", "c", "finish")
     assert "Task 'finish' finished with status SUCCESS" in re.sub(r"\x1b\[\d+m", "", run.log)
     assert (run.value("b", "y"), run.value("c", "z")) == (2, 3)
@@ -247,12 +245,12 @@ BEHIND_THE_GRAPH = {
 @pytest.mark.parametrize("code", sorted(BEHIND_THE_GRAPH))
 def test_what_happens_behind_the_graph_is_refused_with_its_code_until_a_run_here_has_learnt_it(code, run_all_locally, notebook):
     path = notebook(BEHIND_THE_GRAPH[code])
-    wrong = compile_pipeline(mlops_lab.load(path).plan, install=False)
+    wrong = mlops_lab.load(path).plan
     local = mlops_lab.load(path).run(tracking=False)
     assert learn(path, local.folder)
     right = mlops_lab.load(path)
-    refused, run = run_all_locally([wrong, compile_pipeline(right.plan, install=False)])
-    ended = [step for step in wrong.steps if not refused.has(step)]
+    refused, run = run_all_locally([wrong, right.plan])
+    ended = [step for step in refused.compiled.steps if not refused.has(step)]
     result = refused.pod_log(ended[0]).result
     assert result["status"] == "failed" and result["failure"]["code"] == code, refused.log[-3000:]
     assert "after:" in result["failure"]["message"]
