@@ -26,6 +26,11 @@ module.exports = {
   retries: 1, // told as flaky
   // Half of a test is waiting for kernels and for the server.
   workers: 2,
+  // The longest begin first, so that none is left alone at the end.
+  projects: [
+    { name: 'widget', testMatch: 'widget.spec.ts' },
+    { name: 'sidebar', testIgnore: 'widget.spec.ts' }
+  ],
   fullyParallel: true,
   reporter: [['list']],
   use: {

@@ -1,7 +1,13 @@
 /** Two people in one document: with jupyter-collaboration, which is not among what this project installs (docs/jupyterlab.md). */
+import { spawnSync } from 'node:child_process';
+
 import { expect, test } from '@jupyterlab/galata';
 
 import { ended, FLOW, open, run, sidebar, stepNames, steps } from './help';
+
+const find = "import importlib.util, sys; sys.exit(importlib.util.find_spec('jupyter_collaboration') is None)";
+const installed = spawnSync('python', ['-c', find]).status === 0;
+test.skip(!installed, 'needs jupyter-collaboration: pip install it into .venv');
 
 test('what one tags, sets and runs is seen by the other, and each undoes only what is theirs', async ({
   page,
@@ -9,8 +15,6 @@ test('what one tags, sets and runs is seen by the other, and each undoes only wh
   browser,
   baseURL
 }) => {
-  const installed = await page.evaluate(() => window.jupyterapp.hasPlugin('@jupyter/docprovider-extension:ynotebook'));
-  test.skip(!installed, 'needs jupyter-collaboration: pip install it into .venv');
   await open(page, tmpPath, 'shared.ipynb', FLOW);
   await expect(steps(page)).toHaveCount(4, { timeout: 90_000 });
   const context = await browser.newContext();
