@@ -24,9 +24,6 @@ file that its engine wrote:
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
 import json
 import os
 import re
@@ -38,54 +35,29 @@ from typing import Any
 
 from . import ambient, assigned, guard, modules, registries, running, session, shown, unflushed
 from .ambient import InputRefused
-from .definitions import name_replayed
 from .files import OpenedFiles
-from .generators import GeneratorUse
-from .pack import Packed, Refused, Space, ends_early, numpy_atoms, pack, pack_skeleton, unpack, unpack_skeleton
+from .loading import DELETED, IPYTHONS_OWN, Loader
+from .pack import Packed, Refused, ends_early, numpy_atoms, pack, pack_skeleton
 from .preview import preview
 from .sharing import ordered, partition
-from .states import StateUse
-from .store import Bundle, Store
+from .store import Store
 
-_IPYTHONS_OWN = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|_exit_code|In|Out|get_ipython|exit|quit|open|__\w+__")
 _MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
 _ALIKE = (str, bytes, int, float, tuple, type(None))  # alike wherever configuration is replayed
-DELETED = "deleted:"  # in place of a version's bundle
 _SMALL = 16 * 2**20  # bytes; what nothing reads later is kept for people only up to this size
-# What the order of a caller may leave out that only loads or only stores.
-_UNLESS_ORDERED: dict[str, Any] = {
-    "sources": (), "reads": None, "keep": None, "current": {}, "imports": {}, "configuration": (), "seeded": False,
-    "modules": (), "dotted": (), "own_configuration": (), "guard": None, "threads": 0,
-}  # fmt: skip
 
 
 class GuardRefused(InputRefused):
     """A step did what the fixed graph of its engine doesn't show."""
 
 
-class Kit:
+class Kit(Loader):
     """One step's loading and storing, in the namespace of its kernel."""
 
     def __init__(self, order: dict[str, Any], shell: Any) -> None:
-        self.order = {**_UNLESS_ORDERED, **order}
-        self.shell = shell
-        self.names: dict[str, Any] = shell.user_ns
-        self.current: dict[str, list[str]] = self.order["current"]
-        self.store = Store(order["store"])
-        self.space = Space(self.names, order["step"])
-        self.bundles: dict[str, Bundle] = {}
-        self.origin: dict[str, str] = {}  # loaded member -> its bundle
-        self.applied: set[str] = set()
-        self.patched: dict[str, Any] = {}  # loaded member of a module or package -> its value
-        self.wanted: list[str] = []
-        self.inputs: dict[str, list[str] | None] = {}
+        super().__init__(order, shell)
         self.before: dict[tuple[str, ...], str] = {}
-        self.replayed: list[str] = []  # members `def:KEY` of what setup cells define, alike in every step
         self.seconds = {"load": 0.0, "save": 0.0}
-        self.loading: list[str] = []
-        self.figures = False  # whether a figure came with the inputs
-        self.generators = GeneratorUse()
-        self.states = StateUse(self.order, self.current, self.generators, shell)
         self.imports = modules.Watch(order["folder"], self._note_module)
 
     # -- before the cells ----------------------------------------------------------------------------------------
@@ -120,141 +92,6 @@ class Kit:
         self.generators.start(self.names)
         self.imports.start()
         shown.watch()
-
-    def restore(self) -> list[str]:
-        """Make the kernel what it is when the step begins, and give the names of the states that were put back."""
-        self.states.import_own()
-        self.replayed = [f"def:{key}" for key in name_replayed(self.space, [source for _, source in self.order["sources"]])]
-        self.load()
-        self._import_submodules()
-        self._configure()
-        if self.order["threads"]:  # a forked kernel has its libraries loaded: they no longer look at the environment
-            with contextlib.suppress(ImportError):
-                importlib.import_module("threadpoolctl").threadpool_limits(self.order["threads"])
-        return self.states.put_back(self._content)
-
-    def load(self) -> None:
-        """Bind the variables to be read, and what the functions among them need in turn."""
-        reads = self.order["reads"]
-        everything = [n for n in self.current if n[0] != "@" and ":" not in n]
-        # What the prelude bound may have a newer version, which the step might see or replace.
-        replayed = [n for n in self.names if n in self.current]
-        # Reads don't tell which modules a step's functions end up in, so what local modules hold always comes along.
-        held = [n for n in self.current if n.startswith(modules.KINDS)]
-        # Nor which instances and functions come along, whose replayed classes and functions a step above has changed.
-        changed = [
-            n for n in self.replayed
-            if n in self.current and (
-                reads is None or n.partition("/")[2] in reads or not self.current[n][0].startswith("refused:"))
-        ]  # fmt: skip
-        self.wanted = sorted({*(everything if reads is None else reads), *replayed, *held, *changed})
-        for name, value in self.names.items():
-            if name not in self.current and not isinstance(value, types.ModuleType) and not _IPYTHONS_OWN.fullmatch(name):
-                self.inputs[name] = None  # bound by the prelude as long as no step above binds it
-        self.inputs.update({name: None for name in self.replayed if name not in self.current})
-        for name in self.wanted:  # grows while functions tell what else they need
-            self._load(name)
-
-    def _import_submodules(self) -> None:
-        """Import what the code names as a part of a package (`mpl.pyplot`), where a step above has brought that part in."""
-        for root, *chain in self.order["dotted"]:
-            module = self.names.get(root)
-            for attribute in chain:
-                if not isinstance(module, types.ModuleType) or not hasattr(module, "__path__"):
-                    break
-                if attribute not in vars(module):
-                    with contextlib.suppress(ImportError, AttributeError, ValueError):
-                        if importlib.util.find_spec(f"{module.__name__}.{attribute}"):
-                            importlib.import_module(f"{module.__name__}.{attribute}")
-                module = getattr(module, attribute, None)
-
-    def _configure(self) -> None:
-        """Run the configuration of the cells above for modules that only came in with the inputs."""
-        if self.figures:
-            # Figures are shown by a formatter that exists once pyplot has loaded its backend.
-            pyplot = importlib.import_module("matplotlib.pyplot")
-            if not pyplot.get_fignums():
-                pyplot.switch_backend(pyplot.get_backend())
-        for configured, code in self.order["configuration"]:
-            if any(module in sys.modules for module in configured):
-                exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
-
-    def _load(self, name: str) -> None:
-        if name in self.inputs:
-            return
-        version = self.current.get(name)
-        self.inputs[name] = version
-        if version is None:
-            if name not in self.names:
-                for statement in self.order["imports"].get(name, ()):
-                    exec(statement, self.names)
-            return
-        if version[0] == DELETED:
-            self.names.pop(name, None)
-            return
-        if version[0].startswith("refused:"):
-            raise InputRefused(version[0].partition(":")[2])
-        if self.order["guard"] and version[0] not in self.store:  # where steps share no disk
-            step = self.order["step"]
-            raise InputRefused(
-                f"a function that step {step!r} was given needs {name!r}, which is too large to travel to every step. Name it "
-                f"in the notebook's metadata, mlops_lab.steps.{step}.uses, or let a run record it: mlops-lab run "
-                f"NOTEBOOK --learn."
-            )
-        self._load_bundle(version[0])
-
-    def _load_bundle(self, name: str) -> None:
-        if name in self.applied:
-            return
-        self.applied.add(name)
-        bundle = self._open(name)
-        for key in bundle.header.references:
-            self._load(f"def:{key}")
-        self.loading.append(name)
-        try:
-            stream = bundle.part(bundle.header.stream)
-            self.figures |= b"matplotlib.figure" in bytes(stream)
-            content = unpack(stream, bundle.buffers(), self)
-        finally:
-            self.loading.pop()
-        for member, value in content.items():
-            if self.current.get(member, ("",))[0] == name:
-                self.origin[member] = name
-                self.inputs[member] = self.current[member]
-                if member.startswith(modules.KINDS):
-                    modules.put(member, value, self.names)
-                    self.patched[member] = value
-                elif not member.startswith("def:"):
-                    self.names[member] = value
-        self.wanted += bundle.header.needs
-        self.wanted += [n for key, names in bundle.header.bound.items() if f"def:{key}" in content for n in names]
-
-    def _open(self, name: str) -> Bundle:
-        if name not in self.bundles:
-            self.bundles[name] = self.store.open(name)
-        return self.bundles[name]
-
-    def _content(self, name: str) -> bytes:
-        bundle = self._open(name)
-        return bundle.part(bundle.header.stream).tobytes()
-
-    def definition(self, key: str) -> Any:
-        """The definition of a key, as an empty shell if its state wasn't loaded yet."""
-        if key not in self.space.objects:
-            if f"def:{key}" not in self.current:
-                raise InputRefused(
-                    f"ML201: {key.rpartition('/')[2]!r} of a setup cell is no longer what it was when a value that this step "
-                    f"reads was made. Define it once, in a cell that is no setup cell."
-                )
-            bundle = self._open(self.current[f"def:{key}"][0])
-            self.space.add(key, unpack_skeleton(bundle.part(bundle.header.skeletons[key]), self))
-        return self.space.objects[key]
-
-    def definition_to_fill(self, key: str) -> Any:
-        """The shell that a bundle's state belongs to; None if a later step left another version of it."""
-        if self.current[f"def:{key}"][0] != self.loading[-1]:
-            return None
-        return self.definition(key)
 
     def _baseline(self, prelude: set[str]) -> None:
         """Digest what was loaded, and what the prelude bound, as it is before the step's first cell."""
@@ -296,11 +133,11 @@ class Kit:
 
     def _storable_names(self, names: Any) -> list[str]:
         keep = self.order["keep"]
-        return sorted(n for n in names if not _IPYTHONS_OWN.fullmatch(n) and (keep is None or n in keep))
+        return sorted(n for n in names if not IPYTHONS_OWN.fullmatch(n) and (keep is None or n in keep))
 
     def _name_functions(self) -> None:
         for name, value in list(self.names.items()):
-            if not _IPYTHONS_OWN.fullmatch(name) and self.space.is_definition(value):
+            if not IPYTHONS_OWN.fullmatch(name) and self.space.is_definition(value):
                 self.space.name_definition(value)
 
     def _number_cells(self) -> None:
@@ -476,7 +313,7 @@ class Kit:
         known = set(names) | self.prelude | set(self.origin)
         for name in sorted(set(self.names) - known):
             value = self.names[name]
-            if name.startswith("_") or _IPYTHONS_OWN.fullmatch(name) or isinstance(value, types.ModuleType):
+            if name.startswith("_") or IPYTHONS_OWN.fullmatch(name) or isinstance(value, types.ModuleType):
                 continue
             if self.space.is_definition(value) or sys.getsizeof(value, 0) > _SMALL:
                 continue

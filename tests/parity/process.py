@@ -38,6 +38,7 @@ import pandas._config.config as pandas_config
 from mlops_lab.runtime.load import runtime_module
 
 kit = runtime_module("kit")
+loading = runtime_module("loading")
 ambient = runtime_module("ambient")
 pack = runtime_module("pack")
 store = runtime_module("store")
@@ -324,11 +325,11 @@ def quick() -> Iterator[Path]:
     """A folder in memory; nothing is synced, nothing is validated."""
     _hook_files()
     kept = os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate
-    kit.importlib = types.SimpleNamespace(import_module=_recorded_import_module)
+    loading.importlib = types.SimpleNamespace(import_module=_recorded_import_module)
     os.fsync = lambda handle: None  # type: ignore[assignment]
     kit.OpenedFiles = _Files
     patches, modules.patches = modules.patches, dict  # this process has some of its own
-    for module in (kit, ambient, pack, store):
+    for module in (kit, loading, ambient, pack, store):
         module.sys = _sys
     for module in (modules, shown):
         module.sys = _sys_of_loaded
@@ -337,9 +338,9 @@ def quick() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        kit.importlib = importlib
+        loading.importlib = importlib
         os.fsync, kit.OpenedFiles, nbformat.v4.nbbase.validate = kept
         modules.patches = patches
-        for module in (kit, ambient, pack, store, modules, shown):
+        for module in (kit, loading, ambient, pack, store, modules, shown):
             module.sys = sys
         shutil.rmtree(folder, ignore_errors=True)

@@ -288,12 +288,12 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
-        "a list that is linked over thousands of objects",
+        "a list that is linked over hundreds of objects",
         "equal",
         [
             (
                 "step:a",
-                "class Link:\n    def __init__(self, n, rest): self.n, self.rest = n, rest\nhead = None\nfor n in range(3000): head = Link(n, head)",
+                "class Link:\n    def __init__(self, n, rest): self.n, self.rest = n, rest\nhead = None\nfor n in range(900): head = Link(n, head)",
             ),
             ("step:b", "print(head.n, head.rest.n)\nhead = head.rest"),
             ("step:c", "count, link = 0, head\nwhile link: count, link = count + 1, link.rest\nprint(count)"),
