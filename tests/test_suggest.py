@@ -179,6 +179,7 @@ TOGETHER: dict[str, tuple[str, str]] = {
     "flat": ("v = arr.flat", "print(next(v))"),
     "connection": ("conn = sqlite3.connect('a.db')", "pd.read_sql('select 1', conn)"),
     "cursor": ("cur = db.cursor()", "cur.execute('select 1')"),
+    "C function": ("ftype = ctypes.CFUNCTYPE(ctypes.c_double)", "print(ftype(math.log)(2))"),
     "lock": ("lock = threading.Lock()", "with lock:\n    print(1)"),
     "pool": ("pool = ThreadPoolExecutor(2)", "list(pool.map(str, [1]))"),
     "future": ("future = executor.submit(str, 1)", "print(future.result())"),

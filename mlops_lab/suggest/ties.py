@@ -34,6 +34,7 @@ _MAKERS: dict[str, str] = {
         "relplot catplot displot lmplot pairplot jointplot clustermap colorbar",
         _SESSION: "getOrCreate SparkContext get_ipython start_session Session InteractiveSession",
         "a TensorFlow dataset": "from_tensor_slices prefetch image_dataset_from_directory text_dataset_from_directory",
+        "a C function": "CFUNCTYPE PYFUNCTYPE CDLL PyDLL LoadLibrary",
         "a module": "import_module __import__ reload",
     }.items()
     for name in names.split()
