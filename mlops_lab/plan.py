@@ -18,7 +18,7 @@ from mlops_lab.facts import facts_of
 from mlops_lab.files import UNKNOWN, Paths, is_vague
 from mlops_lab.notebook import Cell, StepSettings
 from mlops_lab.pipeline import Pipeline, Step
-from mlops_lab.prelude import Item, import_names, left_over, replay, replayable_in, roots_in, setup_before
+from mlops_lab.prelude import Item, import_names, left_over, moves_path, replay, replayable_in, roots_in, setup_before
 from mlops_lab.sharing import Sharing
 from mlops_lab.syntax import without_collector
 
@@ -316,6 +316,7 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
         opaque += [here] if effects.opaque else []
         gates += [here] if step.step.gate else []
         states += [(here, n[1:]) for n in step.step.settings.changes if n.startswith("@") and "random" not in n]
+        states += [(here, "sys.path")] if any(moves_path(cell, plan.imported) for cell in step.step.cells) else []
         written.add(here, effects.writes_files)
         used.add(here, sure)
         used.add(here, effects.mentions_files - sure, sure=False)

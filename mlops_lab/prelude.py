@@ -37,6 +37,7 @@ _CONFIGURES = frozenset((
     "xarray.set_options", "dask.config.set", "config.update", "nest_asyncio.apply", "disable_progress_bar",
     "set_host_device_count", "enable_x64",
 ))  # fmt: skip
+_CHANGE_LISTS = frozenset({"append", "insert", "extend", "remove", "pop", "clear"})
 _LONGEST = max(name.count(".") + 1 for name in _CONFIGURES)
 _CONFIGURING_MAGICS = frozenset(
     "matplotlib config load_ext reload_ext autoreload precision pylab xmode colors env set_env".split()
@@ -76,6 +77,29 @@ def items_in(cell: Cell) -> list[Item]:
 def replayable_in(cell: Cell, imported: frozenset[str]) -> list[Item]:
     """Those of them that need nothing but imported names (and builtins), so that they mean the same anywhere."""
     return [_item(cell, found) for found in _candidates(cell.tree) if is_replayable(found, imported)]
+
+
+def moves_path(cell: Cell, imported: frozenset[str]) -> bool:
+    """True if it may change where modules are looked for by other means than a statement that is replayed."""
+    replayed = {id(found.statement) for found in _candidates(cell.tree) if is_replayable(found, imported)}
+    return any(id(statement) not in replayed and _moves_path(statement) for statement in cell.tree.body)
+
+
+@once
+def _moves_path(tree: ast.AST) -> bool:
+    for node in every_node(tree):
+        kept = node.value if isinstance(node, (ast.Attribute, ast.Subscript)) else None
+        is_used = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in _CHANGE_LISTS
+        is_set = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+        if (_is_path(kept) and (is_used or is_set)) or (_is_path(node) and not isinstance(node.ctx, ast.Load)):  # type: ignore[attr-defined]
+            return True
+    return False
+
+
+def _is_path(node: ast.AST | None) -> bool:
+    return (
+        isinstance(node, ast.Attribute) and node.attr == "path" and isinstance(node.value, ast.Name) and node.value.id == "sys"
+    )
 
 
 @once

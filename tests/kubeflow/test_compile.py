@@ -277,6 +277,23 @@ def test_local_modules_and_data_that_is_read_travel_and_what_is_written_does_not
     assert sorted(found) == ["d/a.txt", "d/b.txt", "helpers.py", "in.csv", "more.py"]
 
 
+def test_modules_of_a_folder_that_is_put_into_the_path_travel_and_steps_below_wait_for_a_change_that_is_not_replayed(tmp_path):
+    from mlops_lab.targets.kubeflow.checks import check
+    from mlops_lab.targets.kubeflow.files import packed
+
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "extra.py").write_text("")
+    for code, reasons in {
+        "sys.path.append('lib')": [],
+        "if 'lib' not in sys.path:\n    sys.path.insert(0, './lib')": ["state sys.path"],
+        "print('lib' in sys.path)": [],
+    }.items():
+        plan = plan_of([("step:a", f"import sys\n{code}"), ("step:b", "import extra")], path=tmp_path / "nb.ipynb")
+        assert list(packed(plan)) == ["lib/extra.py"]
+        assert check(plan) == ()
+        assert [edge.label for edge in plan.edges] == reasons
+
+
 def carriers(made):
     return [name for name in made.tasks if "RUNTIME = " in source_of(made, name)]
 

@@ -124,7 +124,8 @@ def uninstallable(plan: Plan) -> Found:
 def from_nowhere(plan: Plan) -> Found:
     """ML306: an import that no distribution and no file beside the notebook provides."""
     trees = pipeline_trees(plan)
-    beside = {path.partition("/")[0].removesuffix(".py") for path in local_modules(plan.pipeline.notebook, trees)}
+    files = local_modules(plan.pipeline.notebook, trees)
+    beside = {part.removesuffix(".py") for path in files for part in path.split("/")}
     for root in sorted(imported_roots(trees) - beside):
         cell = _importing(plan, root)
         if cell is None or _guarded(cell, root) or distribution_of(root):

@@ -34,12 +34,16 @@ def normalised(requirement: str) -> str:
 
 
 def local_modules(notebook: Notebook, trees: Iterable[ast.AST]) -> dict[str, Path]:
-    """Relative path -> file of the modules beside the notebook that some code imports, and of those that they import."""
+    """Relative path -> file of the modules beside the notebook that some code imports, and of those that they import.
+
+    So are modules in a folder below the notebook which the code puts into `sys.path`.
+    """
     found: dict[str, Path] = {}
     todo = list(trees)
+    folders = [notebook.folder, *_folders_of_modules(notebook.folder, todo)]
     while todo:
         for name in sorted(_imported([todo.pop()])):
-            for path in _files_of(notebook.folder, name):
+            for path in next(filter(None, (_files_of(folder, name) for folder in folders)), ()):
                 relative = path.relative_to(notebook.folder).as_posix()
                 if relative not in found:
                     found[relative] = path
@@ -49,6 +53,23 @@ def local_modules(notebook: Notebook, trees: Iterable[ast.AST]) -> dict[str, Pat
 
 def _imported(trees: Iterable[ast.AST]) -> set[str]:
     return {name for tree in trees for name in imported_roots([tree])}
+
+
+def _folders_of_modules(folder: Path, trees: Iterable[ast.AST]) -> list[Path]:
+    """The folders below the notebook's that some text of the code names, where it touches `sys.path`."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    if not any(isinstance(n, ast.Attribute) and n.attr == "path" and isinstance(n.value, ast.Name) and n.value.id == "sys"
+               for n in nodes):  # fmt: skip
+        return []
+    texts = {
+        node.value.removeprefix("./").rstrip("/")
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    named = sorted(
+        text for text in texts if text not in {"", "."} and "\n" not in text and not text.startswith(("/", "..", "~"))
+    )
+    return [folder / text for text in named if len(text) < 200 and (folder / text).is_dir()]
 
 
 def _files_of(folder: Path, name: str) -> list[Path]:
