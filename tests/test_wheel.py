@@ -140,15 +140,19 @@ def test_the_command_line_runs_a_notebook(environment):
     assert "largest 3" in environment.run(environment.prefix / "bin" / "mlops-lab", "logs", "last")
 
 
-def test_the_server_extension_is_enabled(environment):
-    out = environment.run(environment.python, "-m", "jupyter_server", "extension", "list")
-    ours = out[out.index(str(environment.prefix / "etc" / "jupyter")) :]
-    assert "mlops_lab enabled" in ours
-    assert "- Validating mlops_lab...\n      mlops_lab 0.1.0 OK" in ours.replace(mlops_lab.__version__, "0.1.0")
-
-
-def test_the_jupyterlab_extension_is_enabled(environment):
-    out = environment.run(environment.python, "-m", "jupyterlab.labextensions", "list")
+def test_jupyter_and_papermill_find_what_is_ours(environment):
+    """The server extension, JupyterLab's, and the entry points; in one process, for each imports half of Jupyter."""
+    code = """
+from jupyter_core.paths import jupyter_config_path
+from jupyter_server.extension.config import ExtensionConfigManager
+from jupyter_server.extension.manager import ExtensionPackage
+print("enabled", ExtensionConfigManager(read_config_path=jupyter_config_path()).get_jpserver_extensions()["mlops_lab"])
+print("valid", ExtensionPackage(name="mlops_lab", enabled=True).validate(), ExtensionPackage(name="mlops_lab", enabled=True).version)
+from jupyterlab.labextensions import LabExtensionApp
+LabExtensionApp.launch_instance(["list"])
+"""
+    out = environment.run(environment.python, "-c", code)
+    assert "enabled True" in out and f"valid True {mlops_lab.__version__}" in out
     assert str(environment.prefix / "share" / "jupyter" / "labextensions") in out
     (line,) = (line for line in out.splitlines() if "@mlops-lab/labextension" in line)
     assert "enabled" in line and "OK" in line and "python, mlops_lab" in line
@@ -156,23 +160,19 @@ def test_the_jupyterlab_extension_is_enabled(environment):
     entry = json.loads((folder / "package.json").read_text())["jupyterlab"]["_build"]["load"]
     assert (folder / entry).exists()
     assert (folder / "schemas" / "@mlops-lab" / "labextension" / "plugin.json").exists()
-
-
-def test_the_magics_load(environment):
-    code = "from IPython.core.interactiveshell import InteractiveShell as S; s = S.instance(); s.run_line_magic('load_ext', 'mlops_lab'); "
-    out = environment.run(environment.python, "-c", code + "s.run_line_magic('mlops', '--help')")
-    assert "%mlops run" in out
-
-
-def test_the_entry_points_lead_to_ours(environment):
     code = """
-from papermill.engines import papermill_engines
+from IPython.core.interactiveshell import InteractiveShell
 from importlib.metadata import entry_points
+from papermill.engines import papermill_engines
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "mlops_lab")
+shell.run_line_magic("mlops", "--help")
 print([e.load() for e in entry_points(group="jupyter_client.kernel_provisioners", name="mlops-lab-fork")])
 print(papermill_engines.get_engine("mlops_lab").execute_notebook)
 print([e.load()()["launcher_entry"]["title"] for e in entry_points(group="jupyter_serverproxy_servers", name="mlops-lab-mlflow")])
 """
     out = environment.run(environment.python, "-c", code)
-    assert "mlops_lab.warm.ForkProvisioner" in out
+    assert "%mlops run" in out
+    assert "ForkProvisioner'>]" in out
     assert "StepEngine" in out or "NBClientEngine" in out
     assert "MLflow runs" in out
