@@ -458,9 +458,9 @@ def test_a_thousand_cells_take_seconds_at_most() -> None:
         for cell in (f"## Part {i}", f"v{i} = f(v{i // 2}, w)\nw = g(v{i})", f"fig, ax = plt.subplots()\nax.plot(v{i})")
     ]
     notebook = lab(*cells)
-    begun = time.perf_counter()
+    begun = time.process_time()
     suggestion = suggest(notebook)
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
     assert 2 < len(suggestion.steps) <= 16
 
 
