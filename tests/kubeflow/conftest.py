@@ -179,7 +179,7 @@ def run_all(python, folder, work, sockets=(), runner="subprocess"):
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")}
     environment |= {"TMPDIR": str(folder), "NO_COLOR": "1"}
     done = subprocess.run([python, BARE, folder / "work.json"], cwd=folder, env=environment, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=900)  # fmt: skip
+                          stderr=subprocess.STDOUT, text=True, timeout=1800)  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     return [
         LocalRun(compiled, Path(row["root"]), Path(row["log"]).read_text())
