@@ -115,7 +115,7 @@ test('a run survives a reload, is seen in a second tab, and is cancelled', async
   await expect(second.locator('.jp-Notebook .mlops-Status.mlops-mod-running')).toHaveCount(1, { timeout: 90_000 });
   await second.locator('[data-id="mlops-lab-sidebar"]').click();
   await sidebar(second).getByRole('button', { name: '■ Cancel' }).click();
-  await expect(sidebar(second).getByRole('status')).toContainText('cancelled', { timeout: 90_000 });
+  await expect(sidebar(second).locator('.mlops-RunBar').getByRole('status')).toContainText('cancelled', { timeout: 90_000 });
   await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-cancelled').first()).toBeVisible({ timeout: 90_000 });
   await second.close();
 });
