@@ -99,6 +99,7 @@ class Attempt:
     process: int | None = None
     ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it
     last_output: str = ""
+    taken_back: bool = False  # the files that it made are gone again
     orphaned: bool = False  # its kernel ended since the process that it was forked from had
 
 

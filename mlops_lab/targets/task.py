@@ -123,7 +123,7 @@ def file_conflict(task: Task, attempt: Attempt, result: Result, tasks: Sequence[
     place = tasks.index(task)
     for other in tasks:
         for known, before in other.taken:
-            if other is task or known is attempt:
+            if other is task or known is attempt or (known.taken_back and attempt.started >= known.ended):
                 continue
             ours, theirs = (attempt, result), (known, before)
             (above, first), (below, second) = ((other, theirs), (task, ours))
@@ -141,20 +141,19 @@ def file_conflict(task: Task, attempt: Attempt, result: Result, tasks: Sequence[
 def make_good(conflict: Conflict, tasks: Sequence[Task], folder: Path) -> bool:
     """Take back what the step below made too early, and let it wait for the one above; False if that can't be.
 
-    It can as long as the result of the step above doesn't count yet, nobody has begun with what the other one left, and nobody
-    runs who may have seen it.
+    It can as long as the result of the step above doesn't count yet, and nobody has begun with what the other one left. Who was
+    running at that time and has seen it is told by `file_conflict` when it ends.
     """
     above, below = conflict.above, conflict.below
     others = [(attempt, result) for task in tasks if task not in (above, below) for attempt, result in task.taken]
     late = conflict.second[0]
-    if above.committed or below.committed or any(task.attempt for task in tasks):
-        return False
-    if any(attempt.started >= late.ended for attempt, _ in others):
+    begun = [attempt for attempt, _ in others] + [task.attempt for task in tasks if task.attempt]
+    again = conflict.first[0].taken_back or late.taken_back
+    if again or above.committed or below.committed or any(attempt.started >= late.ended for attempt in begun):
         return False
     if not take_back(conflict.first[1], conflict.second[1], [result for _, result in others], folder):
         return False
     for task, taken in ((above, conflict.first), (below, conflict.second)):
-        task.taken = [pair for pair in task.taken if pair[0] is not taken[0]]
-        task.result = None
+        taken[0].taken_back, task.result = True, None
     below.follows |= {above.name}
     return True
