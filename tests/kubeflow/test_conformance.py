@@ -30,9 +30,14 @@ from .rules import hold
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAPS = 4
-# Shows the folder above the notebook's, and asks for the notebook's own file: in a container both are otherwise.
-# So does a path of this machine that a step puts into `sys.path` behind the graph: a step that imports from it fails there.
-OF_ITS_PLACE = {"what the notebook puts into IPython and the standard library", "modules that are found by a changed path"}
+# These show the folder above the notebook's, or where pip lies, or run a file that doesn't travel since only a magic names it.
+# Seaborn's colours are a defect: a kernel that was forked, at least, doesn't have them here where matplotlib comes in late.
+OF_ITS_PLACE = {
+    "what the notebook puts into IPython and the standard library",
+    "pip",
+    "%run",
+    "seaborn's colours where matplotlib comes in late",
+}
 REFUSED = re.compile(r"\bML2\d\d: ")
 
 
