@@ -31,7 +31,7 @@ from .rules import hold
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAPS = 4
 # These show the folder above the notebook's, or where pip lies, or run a file that doesn't travel since only a magic names it.
-# Seaborn's colours are a defect: a kernel that was forked, at least, doesn't have them here where matplotlib comes in late.
+# Seaborn's colours are a defect: a compiled pipeline doesn't have them where matplotlib comes in late.
 OF_ITS_PLACE = {
     "what the notebook puts into IPython and the standard library",
     "pip",
