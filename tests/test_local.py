@@ -70,8 +70,10 @@ def test_a_file_that_a_step_made_too_early_is_taken_back_and_both_steps_run_agai
         [
             ("step:slow", "import os, time\nfrom pathlib import Path\nlook = [os.listdir]\ndef wait_for(step):\n"
                           f"    while not Path({str(gates)!r}, step).exists(): time.sleep(0.05)\n"
-                          f"wait_for('low')\nheld = any(look[0]({'' if seen else repr(str(gates))}))\nwait_for('up')"),
-            ("step:up", "import os\nlook = [os.listdir]\n[n for n in look[0]() if n == 'out']"),
+                          f"wait_for('low')\nheld = any(look[0]({'' if seen else repr(str(gates))}))\n"
+                          f"say = [open]\nsay[0]({str(gates / 'listed')!r}, 'w').close()\nwait_for('up')"),
+            ("step:up", "import os, time\nlook = [os.listdir, os.path.exists]\n"
+                        + f"while not look[1]({str(gates / 'listed')!r}): time.sleep(0.05)\n" * seen + "[n for n in look[0]() if n == 'out']"),
             ("step:low", "import os\nuse = [os.makedirs, open]\nmade = use[0]('out')\nnew = use[1]('out/x.txt', 'w')\n"
                          "size = new.write('1')\nnew.close()"),
             ("step:end", "print(open('out/x.txt').read(), size, held)"),
