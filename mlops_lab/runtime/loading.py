@@ -19,6 +19,7 @@ from .definitions import name_replayed
 from .generators import GeneratorUse
 from .memory import InputRefused
 from .pack import Space, unpack, unpack_skeleton
+from .postponed import Postponed
 from .states import StateUse
 from .store import Bundle, Store
 
@@ -101,15 +102,23 @@ class Loader:
                 module = getattr(module, attribute, None)
 
     def _configure(self) -> None:
-        """Run the configuration of the cells above for modules that only came in with the inputs."""
+        """Run the configuration of the cells above for modules that only came in with the inputs, or once they come in."""
         if self.figures:
             # Figures are shown by a formatter that exists once pyplot has loaded its backend.
             pyplot = importlib.import_module("matplotlib.pyplot")
             if not pyplot.get_fignums():
                 pyplot.switch_backend(pyplot.get_backend())
+
+        def run(code: str) -> None:
+            exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
+
+        waiting = []
         for configured, code in self.order["configuration"]:
             if any(module in sys.modules for module in configured):
-                exec(code, {"__name__": "__main__", "get_ipython": lambda: self.shell})
+                run(code)
+            else:
+                waiting.append((configured, code))
+        Postponed(waiting, run)
 
     def _load(self, name: str) -> None:
         if name in self.inputs:

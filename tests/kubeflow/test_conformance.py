@@ -36,7 +36,6 @@ OF_ITS_PLACE = {
     "what the notebook puts into IPython and the standard library",
     "pip",
     "%run",
-    "seaborn's colours where matplotlib comes in late",
 }
 REFUSED = re.compile(r"\bML2\d\d: ")
 
