@@ -90,5 +90,6 @@ def test_what_the_text_does_not_tell_comes_out_right(name: str, runs: list[mlops
 
 def test_steps_run_again_only_a_few_times(runs: list[mlops_lab.api.Run]) -> None:
     started = Counter(event.step for event in runs[0].events() if isinstance(event, StepStarted))
-    assert max(started.values()) <= 3
+    # A step may run again for each step above that changes what it reads; these are four at the most.
+    assert max(started.values()) <= 5
     assert any(isinstance(event, StepOvertaken) for event in runs[0].events())
