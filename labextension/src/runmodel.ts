@@ -63,6 +63,7 @@ export class RunModel implements IDisposable {
   async refresh(): Promise<void> {
     try {
       this.details = await this._api.run(this.id);
+      this.problem = '';
       if (this.details.status === 'interrupted') {
         this.picture.status = 'interrupted';
       }
@@ -81,9 +82,15 @@ export class RunModel implements IDisposable {
 
   private _connect(): void {
     const socket = (this._socket = this._api.stream(this.id, this.picture.seq));
+    socket.onopen = () => {
+      if (this.reconnecting) {
+        // A step may run in silence for hours: that the connection is back shows before it says something.
+        this.reconnecting = false;
+        void this.refresh();
+      }
+    };
     socket.onmessage = message => {
       this._delay = 500;
-      this.reconnecting = false;
       this._take(JSON.parse(message.data));
     };
     socket.onclose = closed => this._onClosed(closed);
