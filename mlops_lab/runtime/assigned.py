@@ -25,14 +25,20 @@ def places(sources: Iterable[str]) -> set[str]:
     stores = set(_STORE.findall(text))
     if not stores:
         return set()
+    imported = imported_in(text)
+    roots = ((store.partition("."), store) for store in stores)
+    return {f"{imported[root]}.{rest}" for (root, _, rest), _ in roots if root in imported and imported[root] not in _OTHERS}
+
+
+def imported_in(text: str) -> dict[str, str]:
+    """Name -> the module, or what of a module, that the import statements of some code bind it to."""
     imported: dict[str, str] = {}
     for names in _IMPORT.findall(text):
         for name, alias in map(_alias, names.split(",")):
             imported[alias or name.partition(".")[0]] = name if alias else name.partition(".")[0]
     for module, names in _FROM.findall(text):
         imported.update({alias or name: f"{module}.{name}" for name, alias in map(_alias, names.split(",")) if name})
-    roots = ((store.partition("."), store) for store in stores)
-    return {f"{imported[root]}.{rest}" for (root, _, rest), _ in roots if root in imported and imported[root] not in _OTHERS}
+    return imported
 
 
 def _alias(text: str) -> tuple[str, str]:

@@ -33,7 +33,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, assigned, guard, modules, registries, running, session, shown, unflushed
+from . import ambient, assigned, called, guard, modules, registries, running, session, shown, unflushed
 from .ambient import InputRefused
 from .files import OpenedFiles
 from .loading import DELETED, IPYTHONS_OWN, Loader
@@ -112,6 +112,7 @@ class Kit(Loader):
             self._note({**modules.patches(), **self._assigned()})  # what the prelude has put into packages
         else:
             self._note(modules.put_into())
+        self._note(self._called())
 
     def _note(self, members: Iterable[str]) -> None:
         """Digest what did not come with the inputs."""
@@ -180,7 +181,7 @@ class Kit(Loader):
         refused: dict[str, str] = {}
         names = self._storable(self.names)
         packed: dict[str, Packed] = {}
-        held = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned()}
+        held = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned(), **self._set_by_calls()}
         todo = [*names, *held, *self.replayed, *(m for m in self.origin if m.startswith("def:"))]
         for member in todo:  # grows by the definitions that are referred to
             if member in packed or member in refused:
@@ -238,6 +239,20 @@ class Kit(Loader):
             if ((member,) in self.before or member.removeprefix("patch:") in own)
             and (member in self.origin or not isinstance(value, _ALIKE) or f".{member.rpartition('.')[2]} = " not in code)
         }  # fmt: skip
+
+    def _called(self, own: bool = False) -> dict[str, Any]:
+        sources = [s for n, s in self.order["sources"] if not own or n in self.order["numbers"] or "import" in s]
+        return called.members(called.places(sources, self.names), modules.local(self.order["folder"]))
+
+    def _set_by_calls(self) -> dict[str, Any]:
+        """What calls may have set; of a module that the step itself has brought in, what isn't as the module begins with."""
+        found = {}
+        own = self._called(own=True)
+        for member, value in self._called().items():
+            fresh = None if (member,) in self.before else called.is_default(member, value)
+            if fresh is False or (fresh is None and member in {**own, **self.origin}) or (member,) in self.before:
+                found[member] = value
+        return found
 
     def _is_taken_back(self, member: str) -> bool:
         """True if the step has put a package's own function back in place of the notebook's."""

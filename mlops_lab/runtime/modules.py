@@ -215,7 +215,11 @@ def put(member: str, new: Any, names: dict[str, Any]) -> None:
     place = member.partition(":")[2]
     if member.startswith(PATCH) and f"{getattr(old, '__module__', '')}.{getattr(old, '__qualname__', '')}" == place:
         _originals.setdefault(place, old)
-    setattr(holder, attribute, new)
+    if member.startswith(PATCH) and type(old) is type(new) is dict:  # which other modules of the package may hold as well
+        old.clear()
+        old.update(new)
+    else:
+        setattr(holder, attribute, new)
     if member.startswith(PATCH) or isinstance(old, (int, float, complex, str, bytes, type(None), types.FunctionType)):
         return  # what took a function's place took it there only
     for space in (names, *(vars(m) for m in list(sys.modules.values()) if _beside(m, holder))):

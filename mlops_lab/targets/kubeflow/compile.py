@@ -6,6 +6,7 @@ what travels along; the SDK makes the specification. `submit.py` sends what come
 
 from __future__ import annotations
 
+import ast
 import builtins
 import inspect
 import json
@@ -20,7 +21,8 @@ from mlops_lab import guard, stepnb
 from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.prelude import setup_before
 from mlops_lab.roles import slug
-from mlops_lab.scopes import module_names
+from mlops_lab.runtime import called
+from mlops_lab.scopes import every_node, module_names
 from mlops_lab.targets import Options
 from mlops_lab.targets.attempt import dotted, order_of
 from mlops_lab.targets.kubeflow import document, files, limits, settings, source
@@ -253,6 +255,15 @@ class _Compiler:
         }
 
 
+def _called_inside(plan: Plan) -> set[str]:
+    """`MODULE.FUNCTION` for what the notebook's functions call without use of the result."""
+    cells = [cell for cell in plan.pipeline.notebook.cells if cell.in_pipeline]
+    functions = [f for cell in cells for f in every_node(cell.tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    inner = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.Expr)]
+    calls = {f"{ast.unparse(node.value.func)}()" for node in inner if isinstance(node.value, ast.Call)}
+    return called.places([line for cell in cells for line in cell.source.splitlines() if "import" in line] + sorted(calls))
+
+
 def _is_ours(cell: Any) -> bool:
     """True for the cells that call the runtime, which puts in by itself how it is called."""
     return bool({"mlops-lab-inputs", "mlops-lab-outputs"} & set(cell.metadata.get("tags", ())))
@@ -296,10 +307,14 @@ def _summary(plan: Plan, step: StepPlan, interface: Interface) -> list[str]:
 def _rest(plan: Plan) -> str:
     """Code in place of all cells for what the runtime asks of their whole text, so that a step has not to bring them.
 
-    It asks which names of setup cells are bound more than once, and whether anything is put into packages.
+    It asks which names of setup cells are bound more than once, whether anything is put into packages, and which functions of
+    packages are called for what they set (those of the step's own lines it finds by itself).
     """
     text = "\n".join(cell.source for cell in plan.pipeline.notebook.cells)
     names = set().union(*(module_names(cell.tree.body)[1] for cell in plan.pipeline.setup))
     again = [name for name in sorted(names) if len(re.findall(_BINDING.format(name=name), text, re.MULTILINE)) > 1]
     patches = ["patched.name = None"] if _MAY_PATCH.search(text) else []
-    return "\n".join([line for name in again for line in [f"{name} = None"] * 2] + patches)
+    calls = [
+        f"import {module}\n{module}.{name}()" for module, _, name in (p.rpartition(".") for p in sorted(_called_inside(plan)))
+    ]
+    return "\n".join([line for name in again for line in [f"{name} = None"] * 2] + patches + calls)
