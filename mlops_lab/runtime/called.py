@@ -24,18 +24,8 @@ from .assigned import imported_in
 _CALL = re.compile(r"(?:^|[:;])[ \t]*(\w+(?:\.\w+)*)[ \t]*\(", re.MULTILINE)
 _STORE_GLOBAL, _STORE_ATTRIBUTE, _STORE_ITEM = (dis.opmap[name] for name in ("STORE_GLOBAL", "STORE_ATTR", "STORE_SUBSCR"))
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, enum.Enum, pathlib.PurePath)
-_STATES = {
-    "logging",
-    "warnings",
-    "random",
-    "os",
-    "sys",
-    "gc",
-    "locale",
-    "matplotlib.pyplot",
-    "IPython",
-    "__main__",
-}  # `ambient.py` has them
+# `ambient.py` knows these.
+_STATES = set("logging warnings random os sys gc locale matplotlib.pyplot IPython mlflow __main__".split())
 _LARGEST = 500  # items: anything larger is a table, not a setting
 
 

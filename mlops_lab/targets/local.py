@@ -28,12 +28,11 @@ from mlops_lab.runs import Home, RunFolder
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options, schedule
 from mlops_lab.targets.attempt import Attempt, Executor
+from mlops_lab.targets.intake import Intake, input_versions, outputs_told
 from mlops_lab.targets.kernels import kernel_python
 from mlops_lab.targets.priority import Priorities
 from mlops_lab.targets.selection import Selection, select
-from mlops_lab.targets.task import Task, blocked_by, file_conflict, make_good, overtaken, waits
-
-_RETRYABLE = {"error", "died", "timeout"}
+from mlops_lab.targets.task import Task, blocked_by, overtaken, waits
 
 
 def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:
@@ -90,6 +89,7 @@ class _Engine:
         self.log = ev.EventLog(folder.log)
         self.log.listeners += listeners
         self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit, Priorities(self.workers))
+        self.intake = Intake(self.tasks, self.results, self.notebook, options.fixed_graph, self.emit)
         self.started = time.monotonic()
         self.after_steps: Callable[[], None] = lambda: None
         self.experiment = options.experiment or self.notebook.settings.experiment or self.pipeline.name
@@ -179,7 +179,7 @@ class _Engine:
         except queue.Empty:
             pass
         else:
-            self._take(task, attempt, result)
+            self.intake.take(task, attempt, result)
         if self.fatal is not None:
             raise _Fatal(f"Can't write the run's log {self.folder.log}: {getattr(self.fatal, 'strerror', None) or self.fatal}.")
         if self.folder.cancel_requested and not self.cancelled:
@@ -207,7 +207,7 @@ class _Engine:
                 task, attempt, result = self.done.get(timeout=0.2)
             except queue.Empty:
                 continue
-            self._take(task, attempt, result)
+            self.intake.take(task, attempt, result)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     # -- scheduling and commit -----------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ class _Engine:
             task.last_outputs, task.last_inputs = frozenset(cached.outputs), frozenset(cached.inputs)
             self.emit(
                 ev.StepCached(step=task.name, from_run=cached.run, notebook=cached.notebook,
-                              inputs=_input_versions(cached), outputs=_outputs(cached))
+                              inputs=input_versions(cached), outputs=outputs_told(cached))
             )  # fmt: skip
 
     def _start_all(self, ready: list[tuple[Task, dict[str, Version]]]) -> None:
@@ -428,84 +428,9 @@ class _Engine:
             task.prepared.go.set()
             task.prepared = None
 
-    def _take(self, task: Task, attempt: Attempt, result: Result) -> None:
-        """An attempt ended: report it, file its result, or see to it that it is tried again."""
-        if attempt is not task.attempt:  # a kernel that was to be kept ready did not start
-            task.prepared = None
-            return
-        task.attempt = None
-        attempt.ended = time.monotonic()
-        task.taken.append((attempt, result))
-        task.last_outputs, task.last_inputs = frozenset(result.outputs), frozenset(result.inputs)
-        task.made_from = attempt.current
-        if attempt.ended_by == "overtaken" and result.status != "done":
-            self.emit(ev.StepOvertaken(step=task.name, attempt=attempt.number, because="what it reads changed while it ran"))
-            return
-        if attempt.ended_by and result.status != "done":
-            limit = task.planned.step.settings.timeout
-            message = f"it took longer than its {limit:g} s" if attempt.ended_by == "timeout" else "cancelled"
-            cell = result.failure.cell if result.failure else 0
-            result.failure = ev.Failure(kind=attempt.ended_by, message=message, cell=cell)
-            result.status = "failed" if attempt.ended_by == "timeout" else "cancelled"
-        conflict = file_conflict(task, attempt, result, self.tasks) if result.status == "done" else None
-        fixed = self.options.fixed_graph
-        made_good = conflict is not None and not fixed and make_good(conflict, self.tasks, self.notebook.folder)
-        if conflict:
-            self.results.discard((conflict.first if conflict.below is task else conflict.second)[1])
-        if conflict and not made_good:
-            result.status, result.failure = "failed", conflict.failure
-        retry_in = None
-        kind = result.failure.kind if result.status == "failed" and result.failure else ""
-        if kind and attempt.orphaned:
-            retry_in = 0.0  # no fault of the step's; kernels are started from here on, not forked
-        elif kind in _RETRYABLE and task.tries < task.planned.step.settings.retries:
-            retry_in = min(2.0**task.tries, 60.0)
-            task.tries += 1
-            task.not_before = time.monotonic() + retry_in
-        self.emit(
-            ev.StepFinished(step=task.name, attempt=attempt.number, status=result.status, seconds=result.seconds,
-                            failure=result.failure, inputs=_input_versions(result), outputs=_outputs(result), retry_in=retry_in,
-                            data_seconds={k: round(v, 4) for k, v in result.data_seconds.items()})
-        )  # fmt: skip
-        if result.metrics:
-            self.emit(ev.Metrics(step=task.name, values=result.metrics))
-        if conflict and made_good:
-            because = f"step {conflict.below.name!r} {conflict.change} before step {conflict.above.name!r} was done"
-            for name, (overtaken_one, _) in ((conflict.above.name, conflict.first), (conflict.below.name, conflict.second)):
-                self.emit(ev.StepOvertaken(step=name, attempt=overtaken_one.number, because=because))
-            return
-        if result.status == "done":
-            try:
-                self.results.save(result, self.notebook.path.stem)
-            except OSError as error:
-                self.emit(
-                    ev.Message(
-                        level="warning",
-                        step=task.name,
-                        text=f"its result can't be kept for later runs: {error.strerror}",
-                    )
-                )
-        if retry_in is None and result.status != "cancelled":
-            task.result = result
-        elif result.status == "cancelled":
-            task.skipped = "cancelled"
-
 
 class _Fatal(MlopsLabError):
     """The run can't go on."""
-
-
-def _input_versions(result: Result) -> dict[str, str]:
-    return {name: version[0] for name, version in result.inputs.items() if version and ":" not in name}
-
-
-def _outputs(result: Result) -> dict[str, ev.Output]:
-    found = {}
-    for name, output in result.outputs.items():
-        if output and ":" not in name and name[0] != "@":
-            found[name] = ev.Output(version=output["version"][0], type=output.get("type", ""), bytes=output.get("bytes", 0),
-                                    preview=output.get("preview", ""))  # fmt: skip
-    return found
 
 
 def _is_json(value: Any) -> bool:
