@@ -68,7 +68,7 @@ check: .make/dev
 
 # Real kernels on a machine that is busy with other things: what fails is tried once more, and listed even if it then passes.
 test: check .make/lab
-	$(BIN)/python -m pytest --numprocesses 2 --reruns 1 -r aR
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --reruns 1 -r aR
 	$(MAKE) test-ui
 
 test-ui: .make/dev .make/lab .make/chromium
