@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import logs, shown, unflushed
+from . import logs, reloaded, shown, unflushed
 from .memory import InputRefused as InputRefused
 from .store import digest
 
@@ -397,6 +397,7 @@ STATES: dict[str, State] = {
     "@aliases": State("IPython", _get_aliases, _set_aliases),
     "@decimal": State("decimal", _get_decimal, _set_decimal),
     "@unflushed": State("io", unflushed.get, unflushed.put),
+    "@modules": State("importlib", reloaded.get, reloaded.put),
     "@warnings.filters": State("warnings", _get_filters, _set_filters),  # before those shown, which a change of it forgets
     "@warnings": State("warnings", shown.get, shown.put),
 }  # fmt: skip

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import unflushed
+from . import reloaded, unflushed
 
 _MANY_NAMES = 20_000
 _SCANNED = 5_000  # entries of the notebook's folder that are looked at around a child process
@@ -81,6 +81,10 @@ class OpenedFiles:
     def stop(self) -> None:
         """Watch no longer. What was seen stays."""
         self.watching = False
+        if self._before is not None:
+            for path, before, _ in self._changed():
+                if before is not None:
+                    reloaded.writes(self._full(path))
         for name, real in self._wrapped.items():
             if getattr(getattr(os, name), "__wrapped__", None) is real:
                 setattr(os, name, real)
@@ -164,6 +168,7 @@ class OpenedFiles:
         unflushed.refuse(self._full(name))
         writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
         if writes:
+            reloaded.writes(self._full(name))
             self._written.setdefault(name, _signature(self._full(name)))
         elif name not in self._written:
             self._opened.setdefault(name, _signature(self._full(name)))
@@ -172,6 +177,7 @@ class OpenedFiles:
         for path in paths:
             name = self._name(path)
             if name is not None:
+                reloaded.writes(self._full(name))
                 self._written.setdefault(name, _signature(self._full(name)))
 
     def _remove_all(self, path: Any, folder: Any = None) -> None:

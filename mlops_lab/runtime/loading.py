@@ -14,7 +14,7 @@ import sys
 import types
 from typing import Any
 
-from . import modules
+from . import ambient, modules, reloaded
 from .definitions import name_replayed
 from .generators import GeneratorUse
 from .memory import InputRefused
@@ -57,6 +57,9 @@ class Loader:
     def restore(self) -> list[str]:
         """Make the kernel what it is when the step begins, and give the names of the states that were put back."""
         self.states.import_own()
+        reloaded.watch(self.order["folder"], self.order["step"], self.order["sources"], self.order["numbers"])
+        if "@modules" in self.current:  # before values are loaded that hold something of these
+            ambient.write("@modules", self._content(self.current["@modules"][0]))
         self.replayed = [f"def:{key}" for key in name_replayed(self.space, [source for _, source in self.order["sources"]])]
         self.load()
         self._import_submodules()
@@ -64,7 +67,9 @@ class Loader:
         if self.order["threads"]:  # a forked kernel has its libraries loaded: they no longer look at the environment
             with contextlib.suppress(ImportError):
                 importlib.import_module("threadpoolctl").threadpool_limits(self.order["threads"])
-        return self.states.put_back(self._content)
+        applied = self.states.put_back(self._content)
+        reloaded.begin(modules.local(self.order["folder"]), self.names)
+        return applied
 
     def load(self) -> None:
         """Bind the variables to be read, and what the functions among them need in turn."""

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import registries, running, session
+from . import registries, reloaded, running, session
 
 HELD, PATCH = "module:", "patch:"
 KINDS = (HELD, PATCH)
@@ -295,12 +295,13 @@ class Watch(importlib.abc.MetaPathFinder):
                 continue
             if os.path.realpath(spec.origin or "").startswith(self.base) and hasattr(spec.loader, "exec_module"):
                 loader: Any = spec.loader
-                loader.exec_module = self._telling(loader.exec_module)
+                loader.exec_module = self._telling(loader.exec_module, target is not None)
             return spec
         return None
 
-    def _telling(self, execute: Callable[[types.ModuleType], None]) -> Callable[[types.ModuleType], None]:
+    def _telling(self, execute: Callable[[types.ModuleType], None], reloads: bool) -> Callable[[types.ModuleType], None]:
         def exec_module(module: types.ModuleType) -> None:
+            reloaded.runs(module, reloads)
             execute(module)
             self.imported(module.__name__)
 

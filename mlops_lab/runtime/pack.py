@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, frames, instances, libraries, modules, session, sets
+from . import definitions, exceptions, frames, instances, libraries, modules, reloaded, session, sets
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -97,8 +97,8 @@ def unpack(stream: Any, buffers: list[Any], loader: Any) -> Any:
     """Load a stream; references to definitions are resolved by `loader.definition(key)`."""
     definitions.loaders.append(loader)
     try:
-        if stream[:1] == _ASKED:
-            return _Unpickler(io.BytesIO(stream[1:]), buffers=buffers).load()
+        if stream[:1] == _ASKED or reloaded.is_any():
+            return _Unpickler(io.BytesIO(stream[stream[:1] == _ASKED :]), buffers=buffers).load()
         return pickle.loads(stream, buffers=buffers)
     finally:
         definitions.loaders.pop()
@@ -219,6 +219,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
+        if reloaded.is_any() and (kind is types.FunctionType or isinstance(value, type)):
+            made = reloaded.reduce(value)
+            if made is not NotImplemented:
+                return made
         if kind is types.FunctionType:
             return self._function(value)
         if isinstance(value, type):
@@ -416,6 +420,11 @@ class _AskingPacker(_Packer):
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, holder: Any) -> Any:
         return holder[0]
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        reloaded.check(module, name, found)
+        return found
 
 
 def _is_reference(value: Any) -> bool:

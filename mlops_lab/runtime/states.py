@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, shown
+from . import ambient, reloaded, shown
 from .generators import GeneratorUse
 from .store import Store
 
@@ -56,6 +56,7 @@ class StateUse:
         """The states that the step may have seen: which warnings were shown matters only to a step that shows some, and files
         that wait for text to one that opens such a file, which is refused."""
         unseen = {"@unflushed"} if "@warnings" in self.current or shown.any_shown() else {"@unflushed", "@warnings"}
+        unseen |= set() if reloaded.is_seen() else {"@modules"}
         return {name: state for name, state in self.given.items() if name not in unseen}
 
     def late(self) -> list[str]:

@@ -6,6 +6,12 @@ from .rows import PD, Row, alone, row
 
 SK = "import numpy as np\nimport pandas as pd"
 PLT = "import matplotlib.pyplot as plt"
+HELPER = {"helper.py": "SEEN = []\ndef f(): return 'old'\nclass K:\n    def m(self): return 'old'\n"}
+WRITES = """import os, pathlib, sys
+place = pathlib.Path(os.getcwd())
+text = (place / 'helper.py').read_text()
+(place / 'helper.py').write_text(text.replace('old', 'newer'))
+"""
 
 EVERYDAY: list[Row] = [
     # -- pandas --------------------------------------------------------------------------------------------------------
@@ -164,4 +170,10 @@ EVERYDAY: list[Row] = [
     alone("a gate that looks at what two steps left", ("step:a", "acc = [0.9]"), ("step:b", "acc.append(0.95)"), ("step:check gate", "assert min(acc) > 0.8, 'too low'\nok = True"), ("step:c", "print(ok, acc)")),
     alone("a step in three parts with skips between", ("step:a", "x = [1]"), ("skip", "print('never')"), ("step:b", "y = x"), ("step:a", "x.append(2)"), ("skip", "1 / 0"), ("step:b", "y.append(3)"), ("step:c", "print(x, y is x)")),
     alone("parameters that functions read", ("parameters", "alpha = 2\nnames = ['a']"), ("step:a", "def scaled(v): return v * alpha\nnames.append('b')"), ("step:b", "alpha = 3"), ("step:c", "print(scaled(2), names)")),
+    # -- modules beside the notebook that change -------------------------------------------------------------------------
+    alone("a module that is run again, and what is taken from it and made below", ("step:a", "import importlib, helper\nfrom helper import f\nprint(f(), helper.f())"), ("step:b", WRITES + "\nimportlib.reload(helper)"),
+          ("step:b", "from helper import f, K\nk = K()"), ("step:c", "print(f(), isinstance(k, helper.K), K is helper.K, k.m(), helper.SEEN)"), files=HELPER),
+    alone("functions of a module that is run again as it was", ("step:a", "import helper\nfrom helper import f\nheld = [f]"), ("step:b", "import importlib\nimportlib.reload(helper)"), ("step:c", "print(f(), held[0]())"), files=HELPER),
+    alone("a function that was imported before its file was written", ("step:a", "from helper import f\nprint(f())"), ("step:b", WRITES), ("step:c", "import importlib, helper\nimportlib.reload(helper)\nprint(f())"), files=HELPER, expect="refused", says="ML117 'f' helper.py"),
+    alone("an instance of a class that is made anew", ("step:a", "import helper\nk = helper.K()"), ("step:b", "import importlib\nimportlib.reload(helper)"), ("step:c", "print(type(k) is helper.K)"), files=HELPER, expect="refused", says="ML117 'K' helper.py"),
 ]  # fmt: skip
