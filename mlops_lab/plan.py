@@ -16,6 +16,7 @@ from functools import cached_property
 from mlops_lab.effects import Effects, Survey, composed, passage_of, survey, with_shared
 from mlops_lab.facts import facts_of
 from mlops_lab.files import UNKNOWN, Paths, is_vague
+from mlops_lab.logbook import AFTER, ASKS, CHOOSES, LOGS, does
 from mlops_lab.notebook import Cell, StepSettings
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, left_over, moves_path, replay, replayable_in, roots_in, setup_before
@@ -277,6 +278,8 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
     drawing: list[int] = []
     written, used = Paths(), Paths()
     sources = _imported_sources(plan)
+    books = _logbooks(plan)
+    in_books: dict[str, list[int]] = {CHOOSES: [], LOGS: [], ASKS: []}
 
     def add(source: int, kind: str, name: str = "") -> None:
         reasons.setdefault((source, here), set()).add(Reason(kind, name))
@@ -294,6 +297,10 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
             add(source, "gate")
         for source, name in states:
             add(source, "state", name)
+        does = books.get(step.name, frozenset())
+        for what, others in AFTER.items():
+            for source in (source for other in others for source in in_books[other] if what in does):
+                add(source, "state", "MLflow")
         sure = effects.reads_files | effects.writes_files | sources.get(step.name, frozenset())
         for path in sure | effects.mentions_files:
             for source, other in written.overlapping(path, sure=path in sure):
@@ -317,6 +324,8 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
         gates += [here] if step.step.gate else []
         states += [(here, n[1:]) for n in step.step.settings.changes if n.startswith("@") and "random" not in n]
         states += [(here, "sys.path")] if any(moves_path(cell, plan.imported) for cell in step.step.cells) else []
+        for what in does:
+            in_books[what].append(here)
         written.add(here, effects.writes_files)
         used.add(here, sure)
         used.add(here, effects.mentions_files - sure, sure=False)
@@ -324,6 +333,25 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
     return tuple(
         Edge(names[source], names[target], tuple(sorted(found))) for (source, target), found in sorted(reasons.items())
     )
+
+
+def _logbooks(plan: Plan) -> dict[str, frozenset[str]]:
+    """Step -> what it does with MLflow, itself or in functions that it reads; nothing where no cell imports it."""
+    if not any("mlflow" in roots_in(cell.tree) for cell in plan.cells):
+        return {}
+    inside: dict[str, frozenset[str]] = {}
+    own: dict[int, frozenset[str]] = {}
+    for cell in plan.cells:
+        definitions = [x for x in cell.tree.body if isinstance(x, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+        own[cell.number] = frozenset().union(*(does(x) for x in cell.tree.body if x not in definitions))
+        for each in definitions:
+            inside[each.name] = inside.get(each.name, frozenset()) | does(each)
+    return {
+        step.name: frozenset().union(
+            *(own[cell.number] for cell in step.step.cells), *(inside[name] for name in inside.keys() & step.effects.reads)
+        )
+        for step in plan.steps
+    }
 
 
 def _imported_sources(plan: Plan) -> dict[str, frozenset[str]]:

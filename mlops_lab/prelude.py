@@ -36,6 +36,7 @@ _CONFIGURES = frozenset((
     "set_embed_options", "go_offline", "setup_html", "set_jupyter_backend", "set_plot_theme", "xr.set_options",
     "xarray.set_options", "dask.config.set", "config.update", "nest_asyncio.apply", "disable_progress_bar",
     "set_host_device_count", "enable_x64",
+    "mlflow.set_tracking_uri", "mlflow.set_registry_uri", "mlflow.set_experiment", "autolog",
 ))  # fmt: skip
 _CHANGE_LISTS = frozenset({"append", "insert", "extend", "remove", "pop", "clear"})
 _LONGEST = max(name.count(".") + 1 for name in _CONFIGURES)
@@ -172,7 +173,7 @@ def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozens
                 take = bool(item.binds & (wanted | {"*"})) or not (item.binds & read_anywhere)
             else:
                 # Configuration follows the modules that it configures: nobody imports matplotlib to set its style.
-                configured = {root for name in item.needs for root in root_of.get(name, ())}
+                configured = _configured(item, {root for name in item.needs for root in root_of.get(name, ())})
                 cheap = configured <= sys.stdlib_module_names  # `warnings`, `logging`, `os`, ...
                 take = cheap or bool(_family(configured) & modules) or bool(item.needs & wanted & root_of.keys())
             if take:
@@ -196,7 +197,7 @@ def left_over(items: Iterable[Item], chosen: Iterable[Item]) -> list[tuple[list[
         if item.is_import or id(item) in taken:
             continue
         imports = [i for i in items if i.is_import and i.binds & item.needs]
-        roots = _family({root for i in imports for root in i.roots})
+        roots = _family(_configured(item, {root for i in imports for root in i.roots}))
         found.append((sorted(roots), "\n".join([*(i.code for i in imports), item.code])))
     return found
 
@@ -218,6 +219,15 @@ def roots_in(statement: ast.AST) -> frozenset[str]:
 
 
 _PLOTTING = frozenset({"matplotlib", "seaborn", "pylab", "mpl_toolkits"})  # they share matplotlib's settings
+
+
+_LOGGED = frozenset("sklearn xgboost lightgbm catboost keras tensorflow torch lightning pytorch_lightning statsmodels fastai "
+                    "prophet paddle pyspark transformers openai langchain anthropic dspy llama_index".split())  # fmt: skip
+
+
+def _configured(item: Item, roots: set[str]) -> set[str]:
+    """The modules that a statement configures: those that it names, or what MLflow logs of by itself."""
+    return roots | _LOGGED if "autolog(" in item.code else roots
 
 
 def _family(roots: set[str]) -> set[str]:

@@ -52,9 +52,17 @@ def without_password(text: str) -> str:
     return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
-def chooses_for_itself(code: str) -> bool:
-    """True if code names its own experiment or store: MLflow then refuses a run that we made elsewhere."""
-    return re.search(r"\b(set_experiment|set_tracking_uri)\s*\(", code) is not None
+_OWN_BOOKS = re.compile(
+    r"\b(set_experiment|set_tracking_uri|search_runs|search_logged_models|last_active_run|get_experiment_by_name)\s*\("
+)
+
+
+def keeps_own_books(code: str) -> bool:
+    """True if a notebook names its own experiment or store, or looks through one.
+
+    MLflow refuses a run of ours in another experiment than the notebook's; and a search would find the runs of pipelines.
+    """
+    return _OWN_BOOKS.search(code) is not None
 
 
 class Tracker:
@@ -109,22 +117,23 @@ class Tracker:
         named = {} if os.environ.get("MLFLOW_EXPERIMENT_ID") else {"MLFLOW_EXPERIMENT_NAME": self._experiment}
         return {URI: self._uri, **named}
 
-    def environment(self, step: str, attempt: int, timeout: float = 120, code: str = "") -> dict[str, str]:
+    def environment(self, step: str, attempt: int, timeout: float = 120, own_books: bool = False) -> dict[str, str]:
         """The same with the step's own MLflow run, so that `mlflow.log_metric` in a cell lands there. Waits for the run.
 
-        `code` that chooses its experiment or store gets no run of ours, but waits as well: while the tracker creates the
+        A notebook with `own_books` gets no run and no experiment of ours, but waits as well: while the tracker creates the
         tables of a new store, MLflow in the cell would try to create them too, and fail.
         """
-        own = not chooses_for_itself(code)
-        key = (step, attempt) if own else ("", 0)
-        if own:
+        key = ("", 0) if own_books else (step, attempt)
+        if not own_books:
             self._tell({"reserve": {"step": step, "attempt": attempt}})
         with self._changed:
             self._changed.wait_for(lambda: key in self._runs or key in self._refused or self._gone, timeout)
             run = self._runs.get(key)
         if run is None:
             self._warn(f"MLflow gave no run for step {step!r}; what its cells log goes to a run of its own")
-        if run is None or not own:
+        if own_books:
+            return {URI: self._uri}
+        if run is None:
             return self.base_environment()
         return {URI: self._uri, "MLFLOW_RUN_ID": run.run_id, "MLFLOW_EXPERIMENT_ID": run.experiment_id}
 

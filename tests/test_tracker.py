@@ -18,7 +18,7 @@ from conftest import notebook_node
 import mlops_lab
 from mlops_lab import events as ev
 from mlops_lab.runs import Home
-from mlops_lab.tracking import Tracker, chooses_for_itself, default_uri, ui_command, without_password
+from mlops_lab.tracking import Tracker, default_uri, keeps_own_books, ui_command, without_password
 
 
 class Beside:
@@ -242,11 +242,11 @@ def test_the_command_to_see_the_runs_can_be_pasted_and_shows_no_password(tmp_pat
     assert without_password("at http://me:secret@host:1/x: no") == "at http://host:1/x: no"
 
 
-def test_code_that_names_its_own_experiment_or_store_is_recognised():
-    assert chooses_for_itself("mlflow.set_experiment('x')") and chooses_for_itself(
-        "from mlflow import *\nset_tracking_uri ('x')"
+def test_code_that_names_its_own_experiment_or_store_or_looks_through_one_is_recognised():
+    assert all(
+        map(keeps_own_books, ["mlflow.set_experiment('x')", "set_tracking_uri ('x')", "best = mlflow.search_runs().iloc[0]"])
     )
-    assert not chooses_for_itself("mlflow.log_metric('set_experiment', 1)")
+    assert not keeps_own_books("mlflow.log_metric('set_experiment', 1)")
 
 
 def test_the_engines_side_does_not_import_mlflow():

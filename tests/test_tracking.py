@@ -125,3 +125,25 @@ def test_tracking_that_is_down_is_reported_once_and_fails_nothing(notebook, monk
     assert "can't be reached" in warnings[0].text
     assert warnings[0].text.endswith("Connection refused")  # and not the layers of a client's error around it
     assert time.monotonic() - started < 120
+
+
+def test_a_notebook_that_keeps_books_of_its_own_leaves_in_the_store_what_it_leaves_from_top_to_bottom(notebook):
+    """An experiment by a variable, a run that goes on over steps, and a search that finds no run of ours."""
+    path = notebook(
+        [
+            ("", "import mlflow\nNAME = 'mine'\nexperiment = mlflow.set_experiment(NAME)"),
+            ("step:a", "mlflow.start_run(run_name='long')\nmlflow.log_param('p', 1)"),
+            ("step:b", "mlflow.log_metric('m', 1.0)\nname = mlflow.active_run().info.run_name"),
+            ("step:c", "mlflow.end_run()\nbefore = len(mlflow.search_runs())"),
+            ("step:d", "mlflow.log_metric('left_open', 2.0)"),
+        ]
+    )
+    run = mlops_lab.load(path).run()
+    assert run.status == "done"
+    assert (run.steps["b"].outputs["name"], run.steps["c"].outputs["before"]) == ("long", 1)
+    client = mlflow.MlflowClient(f"sqlite:///{Home.of(path.parent).folder / 'mlflow.db'}")
+    made = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert [(r.info.status, r.data.params, r.data.metrics) for r in made] == [
+        ("FINISHED", {}, {"left_open": 2.0}),
+        ("FINISHED", {"p": "1"}, {"m": 1.0}),
+    ]

@@ -396,6 +396,7 @@ STATES: dict[str, State] = {
     "@pushd": State("IPython", lambda: list(_shell().dir_stack) if _shell() else [], _set_pushed),
     "@aliases": State("IPython", _get_aliases, _set_aliases),
     "@decimal": State("decimal", _get_decimal, _set_decimal),
+    "@mlflow": State("mlflow", books.get, books.put, lazy=True, roots=frozenset({"mlflow"})),
     "@unflushed": State("io", unflushed.get, unflushed.put),
     "@modules": State("importlib", reloaded.get, reloaded.put),
     "@warnings.filters": State("warnings", _get_filters, _set_filters),  # before those shown, which a change of it forgets

@@ -33,7 +33,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, assigned, called, guard, modules, registries, running, session, shown, unflushed
+from . import ambient, assigned, books, called, guard, modules, registries, running, session, shown, unflushed
 from .ambient import InputRefused
 from .files import OpenedFiles
 from .loading import DELETED, IPYTHONS_OWN, Loader
@@ -209,6 +209,7 @@ class Kit(Loader):
         unflushed.look(self.files.opened_to_write(), self.order["step"])
         self.states.store(outputs, self.store)
         undeclared = self.states.undeclared(outputs)
+        books.close()
         self._keep_for_people(names, outputs)
         self.seconds["save"] = time.perf_counter() - started
         self._report(

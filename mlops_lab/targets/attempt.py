@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -286,6 +287,12 @@ class Executor:
             "guard": self.guards.get(planned.name),
         }
 
+    @cached_property
+    def _keeps_own_books(self) -> bool:
+        from mlops_lab.tracking import keeps_own_books
+
+        return any(keeps_own_books(cell.source) for cell in self.plan.cells)
+
     def _environment(self, planned: StepPlan, attempt: Attempt, order: Path) -> dict[str, str]:
         from mlops_lab.warmup import runtime_environment
 
@@ -294,8 +301,10 @@ class Executor:
         if self.tracker:
             # Only a step that uses MLflow waits until its run exists.
             uses = "mlflow" in text or self.notebook.settings.autolog
-            of_step = self.tracker.environment
-            tracking = of_step(planned.name, attempt.number, code=text) if uses else self.tracker.base_environment()
+            of_step, own = self.tracker.environment, self._keeps_own_books
+            tracking = of_step(planned.name, attempt.number, own_books=own) if uses else self.tracker.base_environment()
+            if uses and own and not self.options.fixed_graph:
+                tracking["MLOPS_LAB_BOOKS"] = "own"
         return {
             # One hash seed for all steps: the order of a set must not change on its way from one to the next.
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
@@ -308,7 +317,8 @@ class Executor:
 
 
 def _code(planned: StepPlan) -> str:
-    return "\n".join([*(item.code for item in planned.prelude), *(cell.source for cell in planned.step.cells)])
+    logged = (code for _, code in planned.configuration if "autolog(" in code)  # it may be run after all
+    return "\n".join([*(item.code for item in planned.prelude), *logged, *(cell.source for cell in planned.step.cells)])
 
 
 _PHASES = {
