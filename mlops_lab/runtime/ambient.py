@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import logs, reloaded, shown, unflushed
+from . import books, logs, reloaded, shown, unflushed
 from .memory import InputRefused as InputRefused
 from .store import digest
 
