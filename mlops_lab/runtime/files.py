@@ -209,7 +209,8 @@ class OpenedFiles:
         if name is not None:
             self._databases.setdefault(name, _signature(self._full(name)))
 
-    def _start_process(self) -> None:
+    def _start_process(self, *arguments: Any) -> None:
+        unflushed.refuse_process(*arguments)
         if self._before is None:
             self._before = dict(self._scan())
 
@@ -281,7 +282,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "sqlite3.connect": lambda files, database: files._connect(database),
     **dict.fromkeys(
         ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.spawn", "os.fork", "os.forkpty", "pty.spawn"),
-        lambda files, *arguments: files._start_process(),
+        OpenedFiles._start_process,
     ),
 }
 

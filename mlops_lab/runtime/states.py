@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, reloaded, shown
+from . import ambient, reloaded, shown, unflushed
 from .generators import GeneratorUse
 from .store import Store
 
@@ -54,9 +54,10 @@ class StateUse:
 
     def used(self) -> dict[str, str]:
         """The states that the step may have seen: which warnings were shown matters only to a step that shows some, and files
-        that wait for text to one that opens such a file, which is refused."""
+        that wait for text to one that starts processes; or opens such a file, which is refused."""
         unseen = {"@unflushed"} if "@warnings" in self.current or shown.any_shown() else {"@unflushed", "@warnings"}
         unseen |= set() if reloaded.is_seen() else {"@modules"}
+        unseen -= {"@unflushed"} if unflushed.is_asked() else set()
         return {name: state for name, state in self.given.items() if name not in unseen}
 
     def late(self) -> list[str]:

@@ -1,5 +1,7 @@
 """Files that a step leaves open with text that isn't in them yet. It is written when the step's process ends, while in the
-notebook it waits on: who opens such a file in a later step would see too much, and is refused."""
+notebook it waits on: who opens such a file in a later step would see too much, and is refused. So is a command of the
+notebook that may read it: any but those that are known to read no files of the notebook. Of the processes that packages start,
+only those count that are given the file's name."""
 
 from __future__ import annotations
 
@@ -7,12 +9,22 @@ import contextlib
 import gc
 import io
 import os
+import re
+import sys
 from collections.abc import Iterable
+from typing import Any
 
 from .memory import InputRefused
 
 _KINDS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _waiting: dict[str, str] = {}  # path -> the step that left it so
+_asked = False  # whether the step has started processes
+_READ_NOTHING = {
+    "", "echo", "printf", "date", "sleep", "true", "pwd", "whoami", "hostname", "uname", "free", "nproc", "lscpu",
+    "lsb_release", "nvidia-smi", "nvcc", "which", "pip", "pip3", "conda", "mamba", "apt", "apt-get", "mkdir", "kill",
+    "ps", "uptime",
+}  # fmt: skip
+_STARTERS = {"subprocess", "os", "pty", "pexpect", "ptyprocess", "IPython", "ipykernel", "asyncio"}
 
 
 def look(written: Iterable[str], step: str) -> None:
@@ -42,6 +54,8 @@ def get() -> list[tuple[str, str]]:
 
 def put(waiting: list[tuple[str, str]]) -> None:
     """Refuse these from now on."""
+    global _asked
+    _asked = False
     _waiting.clear()
     _waiting.update(waiting)
 
@@ -50,7 +64,55 @@ def refuse(path: str) -> None:
     """Raise if this file waits for text of an earlier step."""
     step = _waiting.get(os.path.realpath(path))
     if step is not None:
-        raise InputRefused(
-            f"ML201: step {step!r} left the file {os.path.basename(path)!r} open, with text that is written only when it is "
-            f"closed or flushed. Close it there (with open(...) as file), or merge the two steps."
-        )
+        raise InputRefused(_message(path, step, ""))
+
+
+def refuse_process(*arguments: Any) -> None:
+    """Raise if the process that is about to start may read a file that waits; `arguments` are those of the audit event."""
+    global _asked
+    _asked = True
+    if not _waiting:
+        return
+    command, is_notebooks = _command(arguments)
+    named = [path for path in _waiting if os.path.basename(path) in command]
+    harmless = all(_program(part) in _READ_NOTHING for part in re.split(r"[;&|\n(`]+", command))
+    if named or (is_notebooks and not harmless):
+        path = named[0] if named else min(_waiting)
+        raise InputRefused(_message(path, _waiting[path], f", which the command {command[:80]!r} may read"))
+
+
+def is_asked() -> bool:
+    """True if the step may have read files that wait without opening them itself."""
+    return _asked
+
+
+def _message(path: str, step: str, reader: str) -> str:
+    return (
+        f"ML201: step {step!r} left the file {os.path.basename(path)!r} open, with text that is written only when it is closed "
+        f"or flushed{reader}. Close it there (with open(...) as file), or merge the two steps."
+    )
+
+
+def _command(arguments: tuple[Any, ...]) -> tuple[str, bool]:
+    """The command, as far as can be told, and whether the notebook's own code starts it."""
+    words = [word for argument in arguments for word in (argument if isinstance(argument, (list, tuple)) else [argument])]
+    parts = [os.fsdecode(word) for word in words if isinstance(word, (str, bytes, os.PathLike))]
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        home = str(frame.f_globals.get("__name__", ""))
+        if frame.f_code.co_filename != __file__ and home.partition(".")[0] not in _STARTERS and not home.endswith(".files"):
+            break
+        if home.partition(".")[0] in {"IPython", "ipykernel"} and isinstance(frame.f_locals.get("cmd"), str):
+            parts = [frame.f_locals["cmd"]]  # which a shell in a terminal of its own gets
+        frame = frame.f_back
+    if "-c" in parts and os.path.basename(parts[parts.index("-c") - 1]) in {"sh", "bash"}:
+        parts = parts[parts.index("-c") + 1 :]
+    return " ".join(dict.fromkeys(parts)), frame is not None and frame.f_globals.get("__name__") == "__main__"
+
+
+def _program(command: str) -> str:
+    """The program of a simple command; `pip` for one that Python runs."""
+    words = [word for word in command.split() if "=" not in word]
+    if "-m" in words and words[words.index("-m") + 1 :][:1] == ["pip"]:
+        return "pip"
+    return os.path.basename(words[0]) if words else ""

@@ -176,4 +176,6 @@ EVERYDAY: list[Row] = [
     alone("functions of a module that is run again as it was", ("step:a", "import helper\nfrom helper import f\nheld = [f]"), ("step:b", "import importlib\nimportlib.reload(helper)"), ("step:c", "print(f(), held[0]())"), files=HELPER),
     alone("a function that was imported before its file was written", ("step:a", "from helper import f\nprint(f())"), ("step:b", WRITES), ("step:c", "import importlib, helper\nimportlib.reload(helper)\nprint(f())"), files=HELPER, expect="refused", says="ML117 'f' helper.py"),
     alone("an instance of a class that is made anew", ("step:a", "import helper\nk = helper.K()"), ("step:b", "import importlib\nimportlib.reload(helper)"), ("step:c", "print(type(k) is helper.K)"), files=HELPER, expect="refused", says="ML117 'K' helper.py"),
+    alone("commands beside a file that waits for text", ("step:a", "import subprocess, sys\nfh = open('u.txt', 'w')\nfh.write('text')"), ("step:b", "!echo b\ny = !{sys.executable} -m pip --version\nprint(len(y), subprocess.run(['echo', 'a']).returncode)"),
+          ("step:c", "!wc -c u.txt"), expect="refused", says="ML201 'a' 'u.txt' 'wc"),
 ]  # fmt: skip
