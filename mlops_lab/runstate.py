@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mlops_lab import events as ev
@@ -141,3 +143,13 @@ def apply(state: RunState, event: ev.AnyEvent) -> None:
             step.models[event.name] = event.model_id
         case ev.TrackingRun():
             step.tracking = event
+
+
+def so_far(state: RunState, log: Path, status: str) -> float:
+    """Seconds that a run has taken; one without an end: until now, or until its log last grew."""
+    if state.seconds or not state.started:
+        return state.seconds
+    try:
+        return max((time.time() if status == "running" else log.stat().st_mtime) - state.started, 0.0)
+    except OSError:
+        return 0.0

@@ -343,6 +343,8 @@ def test_cancel_and_follow_work_from_another_process(notebook, tmp_path):
     follow = subprocess.Popen([*command, "logs", "last", "-f", "-C", str(tmp_path)], stdout=subprocess.PIPE, text=True)
     folder = Home.of(tmp_path).list()[0]
     wait_for(lambda: any(isinstance(e, ev.CellOutput) for e in folder.events()))
+    (listed,) = json.loads(call("runs", tmp_path, "--json")[1])
+    assert (listed["status"], listed["seconds"] > 0) == ("running", True)
     assert subprocess.run([*command, "cancel", "last", "-C", str(tmp_path)], capture_output=True).returncode == 0
     assert run.wait(60) == 130
     printed, _ = follow.communicate(timeout=60)

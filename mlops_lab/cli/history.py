@@ -17,6 +17,7 @@ from mlops_lab.cli.base import FolderOption, JsonOption, RunArgument, err, out
 from mlops_lab.errors import MlopsLabError, UsageError
 from mlops_lab.moves import Notebooks
 from mlops_lab.runs import RunFolder, find, homes
+from mlops_lab.runstate import so_far
 from mlops_lab.targets import cancel as cancel_elsewhere
 from mlops_lab.targets import refresh
 
@@ -61,7 +62,7 @@ def runs(
                 "status": state.status,
                 "target": state.target,
                 "started": state.started,
-                "seconds": state.seconds,
+                "seconds": so_far(state, each.log, state.status),
                 "steps": len(state.steps),
                 "steps_done": finished,
                 "metrics": state.metrics,

@@ -21,13 +21,13 @@ from mlops_lab.parameters import check as check_values
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
 from mlops_lab.runs import Home, RunFolder
-from mlops_lab.runstate import UNDER_WAY, RunState, StepState
+from mlops_lab.runstate import UNDER_WAY, RunState, StepState, so_far
 from mlops_lab.server.connections import chosen
 from mlops_lab.server.errors import NotFound
 from mlops_lab.server.follow import Followed, Logs, RawTail, head, raw_events
 from mlops_lab.server.places import Places
 from mlops_lab.server.requests import RunRequest
-from mlops_lab.server.states import finite, remote_model, so_far, step_model, tracking_model
+from mlops_lab.server.states import finite, remote_model, step_model, tracking_model
 from mlops_lab.targets import Options, refresh, target
 from mlops_lab.targets import cancel as cancel_elsewhere
 from mlops_lab.targets.selection import select
@@ -118,7 +118,7 @@ class Runs:
                 "pipeline": state.pipeline,
                 "status": status,
                 "started": state.started,
-                "seconds": state.seconds or so_far(state, followed, status),
+                "seconds": so_far(state, followed.tail.path, status),
                 "target": state.target,
                 "steps": len(state.steps),
                 "steps_done": sum(step.status in ("done", "cached") for step in state.steps.values()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
 from mlops_lab.prelude import imports_in
 from mlops_lab.runs import RunFolder
-from mlops_lab.runstate import RunState, StepState
+from mlops_lab.runstate import StepState
 from mlops_lab.server.analysis import edge_model
-from mlops_lab.server.follow import Followed
 from mlops_lab.server.places import Places
 
 
@@ -41,18 +39,6 @@ NO_OUTLINE: dict[str, Any] = {"cells": {}, "indices": {}, "steps": {}, "edges": 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
     """Numbers as JSON has them: NaN and the infinities become null."""
     return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
-
-
-def so_far(state: RunState, followed: Followed, status: str) -> float:
-    """Seconds that a run without an end has taken: until now, or until it was last heard of."""
-    if not state.started:
-        return 0.0
-    if status == "running":
-        return max(time.time() - state.started, 0.0)
-    try:
-        return max(followed.tail.path.stat().st_mtime - state.started, 0.0)  # until it was last heard of
-    except OSError:
-        return 0.0
 
 
 def step_model(step: StepState, outline: Mapping[str, Any]) -> dict[str, Any]:
