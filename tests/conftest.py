@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat as nbf
 import pytest
+from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -44,3 +48,17 @@ def is_alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist of the checkout, built once, whichever of the processes of a test run asks first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sdist"
+    with FileLock(folder.with_suffix(".lock")):
+        if not list(folder.glob("*.tar.gz")):
+            command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder]
+            done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = folder.glob("*.tar.gz")
+    return made

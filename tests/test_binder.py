@@ -100,12 +100,9 @@ class Container:
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory):
+def container(sdist, tmp_path_factory):
     folder = tmp_path_factory.mktemp("binder")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder], cwd=ROOT, check=True, capture_output=True
-    )
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+    with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     (home,) = (path for path in folder.iterdir() if path.is_dir())
     venv = folder / "venv"

@@ -211,11 +211,10 @@ CHOOSES = "with mlflow.start_run():\n    mlflow.log_metric('m', 1)"
 @pytest.mark.parametrize(
     ("uri", "source"),
     [
-        (None, f"import mlflow\nmlflow.set_experiment('mine')\n{CHOOSES}"),
         (None, f"import mlflow\nmlflow.set_tracking_uri('sqlite:///mine.db')\n{CHOOSES}"),
         ("sqlite:///relative.db", f"import mlflow\n{CHOOSES}"),
     ],
-    ids=["own experiment", "own store", "relative store"],
+    ids=["own store", "relative store"],
 )
 def test_cells_that_work_by_hand_work_in_a_step(notebook, monkeypatch, tmp_path_factory, uri, source):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))

@@ -48,11 +48,6 @@ def build(source: Path, kind: str, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory):
-    return build(ROOT, "sdist", tmp_path_factory.mktemp("sdist"))
-
-
-@pytest.fixture(scope="module")
 def unpacked(sdist, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
