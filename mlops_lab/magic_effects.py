@@ -39,6 +39,20 @@ class Magic:
     opaque: str = ""
 
 
+def run_files(text: str) -> list[str]:
+    """The files that `%run` may take for its arguments: IPython puts `.py` behind a name that has it not and is no file."""
+    words = iter(text.split())
+    for word in words:
+        if word.startswith("-m"):  # a module, which is imported
+            return []
+        if not word.startswith("-"):
+            path = word.strip("\"'")
+            return [path] if path.endswith((".py", ".ipy", ".ipynb")) else [path, f"{path}.py"]
+        if word in {"-N", "-T", "-b", "-l"}:
+            next(words, None)
+    return []
+
+
 def of_magic(method: str, arguments: Sequence[str | None]) -> Magic:
     """The effects of `get_ipython().method(*arguments)`; an argument that is no constant text is None."""
     name = arguments[0] if arguments else None
@@ -55,6 +69,10 @@ def of_magic(method: str, arguments: Sequence[str | None]) -> Magic:
         words = [word for word in (arguments[1] or "").split() if not word.startswith("-")] if arguments[1:] else []
         path = tidy(_PLACEHOLDER.sub("*", words[0])) if words else UNKNOWN
         return Magic(loads, uses, writes_files=frozenset({path}))
+    if name in {"run", "load", "pycat"} and method == "run_line_magic":
+        found = run_files(rest) if name == "run" else [word for word in rest.split() if not word.startswith("-")][-1:]
+        paths = frozenset(tidy(_PLACEHOLDER.sub("*", path)) for path in found if "://" not in path)
+        return Magic(loads, uses, reads_files=paths, opaque="%run" if name == "run" else "")
     if name in _LOOKS:
         asked = IDENTIFIER.findall(rest) if name in {"pinfo", "pinfo2", "psource", "pdoc"} else []
         return Magic(loads, uses.union(asked), opaque=f"%{name}" if name in {"who", "whos", "who_ls"} else "")

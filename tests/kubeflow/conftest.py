@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import bz2
 import json
 import os
 import re
@@ -138,7 +136,7 @@ def run_all_locally(bare_python, tmp_path):
 def kernels(python, folder, plans):
     """For each plan the socket of a process that forks kernels which have made the plan's imports, and the packed runtime's."""
     folder.mkdir()
-    for name, text in json.loads(bz2.decompress(base64.b64decode(packing.runtime()))).items():
+    for name, text in packing.unpacked(packing.runtime()).items():
         (folder / name).write_text(text)
     environment = {**warmup.runtime_environment(), "MLOPS_LAB_RUNTIME": str(folder)}
     parents = {}

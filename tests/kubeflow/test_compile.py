@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from conftest import notebook_node
@@ -22,6 +23,7 @@ from mlops_lab.notebook import from_node
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
+from mlops_lab.targets.kubeflow.requirements import requirements
 
 from .rules import hold
 
@@ -169,6 +171,7 @@ def test_requirements_are_what_is_imported_and_the_runtimes_pinned_as_installed(
     for name in ("pandas", "papermill", "cloudpickle", "ipykernel"):
         assert f"'{name}=={version(name)}'" in command
     assert "mlops" not in command and "scikit-learn" not in command
+    assert f"'pyarrow=={version('pyarrow')}'" in command  # pandas has other types of texts without it
     assert "kfp==" in command
     given = compiled(CELLS, {"mlops_lab": {"requirements": ["Pandas>=2", "extra-package"]}})
     command = " ".join(given.spec["deploymentSpec"]["executors"]["exec-train"]["container"]["command"][:3])
@@ -263,18 +266,29 @@ def test_a_change_in_a_step_leaves_the_other_steps_as_they_are():
 
 
 def test_local_modules_and_data_that_is_read_travel_and_what_is_written_does_not(tmp_path):
+    from mlops_lab.targets.kubeflow import checks
     from mlops_lab.targets.kubeflow.files import packed
 
-    for name, text in {"helpers.py": "import more", "more.py": "", "unused.py": "", "in.csv": "1", "out.csv": "2", "d/a.txt": "3",
-                       "d/b.txt": "4", "other.txt": "5"}.items():  # fmt: skip
+    third = nbformat.writes(notebook_node([("", "import third_module\nopen('third.txt')")]))
+    for name, text in {"helpers.py": "import more\nPATH = 'named.txt'", "more.py": "", "unused.py": "", "in.csv": "1", "out.csv": "2",
+                       "d/a.txt": "3", "d/b.txt": "4", "other.txt": "5", "named.txt": "6", "sub/script.py": "import near, numpy",
+                       "sub/near.py": "", "third.ipynb": third, "third_module.py": "", "third.txt": "7", "extension.py": "x = 'huge.bin'",
+                       "called.py": ""}.items():  # fmt: skip
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     cells = [
         ("step:a", "import helpers, glob\ntext = open('in.csv').read()\nopen('out.csv', 'w').write(text)"),
         ("step:b", "print(open('out.csv').read(), glob.glob('d/*.txt'))"),
+        ("step:c", "%run -i sub/script\n%run third.ipynb\n%load_ext extension\nimportlib.import_module('called')"),
     ]
-    found = packed(plan_of(cells, path=tmp_path / "nb.ipynb"))
-    assert sorted(found) == ["d/a.txt", "d/b.txt", "helpers.py", "in.csv", "more.py"]
+    (tmp_path / "huge.bin").write_bytes(random.Random(0).randbytes(100_000))
+    plan = plan_of(cells, path=tmp_path / "nb.ipynb")
+    assert sorted(packed(plan)) == [
+        "called.py", "d/a.txt", "d/b.txt", "extension.py", "helpers.py", "in.csv", "more.py", "named.txt", "sub/near.py", "sub/script.py",
+        "third.ipynb", "third.txt", "third_module.py",
+    ]  # fmt: skip
+    assert [(found.code, found.severity, found.name) for found in checks.check(plan)] == [("ML303", "warning", "huge.bin")]
+    assert any(need.startswith("numpy==") for need in requirements(plan))
 
 
 def test_modules_of_a_folder_that_is_put_into_the_path_travel_and_steps_below_wait_for_a_change_that_is_not_replayed(tmp_path):

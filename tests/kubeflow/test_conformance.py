@@ -30,13 +30,6 @@ from .rules import hold
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAPS = 4
-# These show the folder above the notebook's, or where pip lies, or run a file that doesn't travel since only a magic names it.
-# Seaborn's colours are a defect: a compiled pipeline doesn't have them where matplotlib comes in late.
-OF_ITS_PLACE = {
-    "what the notebook puts into IPython and the standard library",
-    "pip",
-    "%run",
-}
 REFUSED = re.compile(r"\bML2\d\d: ")
 
 
@@ -53,18 +46,20 @@ def groups():
 def shown(cell, folder):
     """What a cell shows, without paths of the places where it ran."""
     found = outputs(cell, folder)
-    return clean(found, Path("/")) if not found else [_without_places(part) for part in found]
+    return clean(found, Path("/")) if not found else [_without_places(part, str(folder.parent)) for part in found]
 
 
-def _without_places(value):
+def _without_places(value, above):
     if isinstance(value, list):
-        return [_without_places(v) for v in value]
+        return [_without_places(v, above) for v in value]
     if isinstance(value, dict):
-        return {k: _without_places(v) for k, v in value.items()}
+        return {k: _without_places(v, above) for k, v in value.items()}
     if not isinstance(value, str):
         return value
+    value = re.sub(rf"{re.escape(above)}(?![\w/-])", "<above>", value)
     value = re.sub(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d", "<time>", value)
-    return re.sub(r"/[\w/.-]*/mlops-lab/[\w-]+/notebook", "<folder>", value)
+    value = re.sub(r"/[\w/.-]*/lib/python3", "<packages>", value)
+    return re.sub(r"/[\w/.-]*/mlops-lab/[\w-]+(/notebook)?", lambda found: "<folder>" if found[1] else "<above>", value)
 
 
 def executed(run, pipeline):
@@ -113,7 +108,6 @@ def test_an_example_gives_what_a_local_run_gives(name, run_all_locally, tmp_path
 def standing_alone():
     """Rows that are a notebook of their own, those that may be refused among them, in heaps for one process each."""
     rows = [rows[0] for rows in batches() if len(rows) == 1 and rows[0].expect in ("equal", "either")]
-    rows = [row for row in rows if row.name not in OF_ITS_PLACE]
     return [rows[start::HEAPS] for start in range(HEAPS)]
 
 

@@ -16,12 +16,18 @@ from mlops_lab.checks import Diagnostic
 from mlops_lab.errors import UsageError
 from mlops_lab.files import UNKNOWN
 from mlops_lab.notebook import Cell
-from mlops_lab.packages import imported_roots
 from mlops_lab.plan import Plan
 from mlops_lab.targets.kubeflow import files, limits, settings
 from mlops_lab.targets.kubeflow.interface import is_given_from_outside
 from mlops_lab.targets.kubeflow.prepare import is_reachable_from_afar
-from mlops_lab.targets.kubeflow.requirements import distribution_of, local_modules, normalised, pipeline_trees, unobtainable
+from mlops_lab.targets.kubeflow.requirements import (
+    distribution_of,
+    local_modules,
+    needed,
+    normalised,
+    pipeline_trees,
+    unobtainable,
+)
 from mlops_lab.tracking import URI, without_password
 
 Found = Iterator[Diagnostic]
@@ -88,6 +94,9 @@ def too_large(plan: Plan) -> Found:
         cell = next((c for c in plan.cells if name in c.source), None)
         line = _lines(cell, name) if cell else 0
         yield Diagnostic("ML303", "error", f"{message}.", fix, cell.number if cell else 0, line, name)
+    for name in files.left_behind(plan):
+        message = f"{name}, which a module beside the notebook names, is too large to travel inside the pipeline."
+        yield Diagnostic("ML303", "warning", message, files.WAYS_OUT, 0, 0, name)
 
 
 def unknown_path(plan: Plan) -> Found:
@@ -108,7 +117,7 @@ def unknown_path(plan: Plan) -> Found:
 def uninstallable(plan: Plan) -> Found:
     """ML305: a package that pip can't get from an index: an editable install, or one from a folder of this machine."""
     given = {normalised(text) for text in plan.pipeline.notebook.settings.requirements}
-    for root in sorted(imported_roots(pipeline_trees(plan))):
+    for root in sorted(needed(pipeline_trees(plan))):
         name = distribution_of(root)
         why = unobtainable(name) if name else ""
         cell = _importing(plan, root)
@@ -126,7 +135,7 @@ def from_nowhere(plan: Plan) -> Found:
     trees = pipeline_trees(plan)
     files = local_modules(plan.pipeline.notebook, trees)
     beside = {part.removesuffix(".py") for path in files for part in path.split("/")}
-    for root in sorted(imported_roots(trees) - beside):
+    for root in sorted(needed(trees) - beside):
         cell = _importing(plan, root)
         if cell is None or _guarded(cell, root) or distribution_of(root):
             continue
@@ -215,12 +224,12 @@ def too_many(plan: Plan) -> Found:
 
 
 def _importing(plan: Plan, root: str) -> Cell | None:
-    return next((cell for cell in plan.cells if root in imported_roots([cell.tree])), None)
+    return next((cell for cell in plan.cells if root in needed([cell.tree])), None)
 
 
 def _guarded(cell: Cell, root: str) -> bool:
     """True if the cell expects that the import may fail."""
-    return any(isinstance(node, ast.Try) and root in imported_roots([node]) for node in ast.walk(cell.tree))
+    return any(isinstance(node, ast.Try) and root in needed([node]) for node in ast.walk(cell.tree))
 
 
 CHECKS: tuple[Callable[[Plan], Found], ...] = (

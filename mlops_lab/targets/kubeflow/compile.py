@@ -33,7 +33,7 @@ from mlops_lab.targets.selection import Selection, select
 
 _NAMES_OF_SOURCE = {"kfp", "dsl", "print", "_run"}
 _DEFAULT_OPTIONS = Options()
-_CARRIERS, _FEW = 2, 12  # steps at the most that each bring the runtime, in a pipeline of so many (docs/decisions/002)
+_CARRIERS, _FEW = 2, 6  # steps at the most that each bring the runtime, in a pipeline of so many (docs/decisions/002)
 _PLAIN = inspect.Parameter.POSITIONAL_OR_KEYWORD
 # As `runtime/kit.py` and `runtime/definitions.py` ask.
 _MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)

@@ -6,7 +6,7 @@ Data comes from the plan's analysis; `source.py` packs it into the first compone
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mlops_lab.errors import UsageError
 from mlops_lab.files import UNKNOWN
 from mlops_lab.plan import Plan
 from mlops_lab.targets.kubeflow.packing import compressed_size
-from mlops_lab.targets.kubeflow.requirements import local_modules, pipeline_trees
+from mlops_lab.targets.kubeflow.requirements import local_modules, named_by_modules, pipeline_trees
 
 LIMIT = 32 * 1024  # bytes, compressed: what one argument of a program has room for besides the runtime
 _HIDDEN = ("__pycache__", "node_modules")
@@ -28,14 +28,41 @@ def packed(plan: Plan) -> dict[str, tuple[int, bytes]]:
         if size > 64 * LIMIT or compressed_size(path.read_bytes()) > LIMIT:
             raise UsageError(_too_large(relative, size))
         found[relative] = (path.stat().st_mode & 0o777, path.read_bytes())
-    total = compressed_size(b"".join(content for _, content in found.values()))
+    total = _together(found)
     if total > LIMIT:
         largest = max(found, key=lambda name: compressed_size(found[name][1]))
         raise UsageError(
             f"The {len(found)} files that the notebook reads have {total / 1024:.0f} KB compressed, and {LIMIT // 1024} KB can "
             f"travel inside a pipeline. The largest is {largest}. {WAYS_OUT}"
         )
-    return found
+    return found | {name: (path.stat().st_mode & 0o777, path.read_bytes()) for name, path in _named_and_small(plan, found)}
+
+
+def left_behind(plan: Plan) -> list[str]:
+    """The files that only modules name, and that don't travel for their size: whether they are read is not known."""
+    try:
+        return sorted(_named(plan).keys() - packed(plan).keys())
+    except UsageError:
+        return []
+
+
+def _named(plan: Plan) -> dict[str, Path]:
+    folder = plan.pipeline.notebook.folder
+    return named_by_modules(folder, local_modules(plan.pipeline.notebook, pipeline_trees(plan)).values())
+
+
+def _named_and_small(plan: Plan, found: Mapping[str, tuple[int, bytes]]) -> Iterator[tuple[str, Path]]:
+    """What modules name by a text, and what there is room for besides what is found."""
+    room = LIMIT - _together(found)
+    for name, path in _named(plan).items():
+        size = compressed_size(path.read_bytes()) if name not in found and path.stat().st_size <= 64 * LIMIT else LIMIT
+        if size < room:
+            room -= size
+            yield name, path
+
+
+def _together(found: Mapping[str, tuple[int, bytes]]) -> int:
+    return compressed_size(b"".join(content for _, content in found.values()))
 
 
 WAYS_OUT = (

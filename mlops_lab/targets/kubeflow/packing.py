@@ -2,8 +2,8 @@
 
 What a component is made of passes through three programs that put values in: Argo and KFP replace `{{...}}`, and Kubernetes
 makes `$` of `$$` and replaces `$(NAME)`, in every argument of a program. Nobody asks whether that was meant, so none of these
-may stand in what we send. Base64 has no such signs, and Go's JSON writes none of its signs as six others, as it does with
-three of base85.
+may stand in what we send. Python's base85 has such signs, and three that Go's JSON writes as six others: in their places are
+others here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mlops_lab._version import __version__
 _RUNTIME = Path(__file__).parents[2] / "runtime"
 _STAYS = {"compare.py", "ends.py", "warm.py", "load.py"}  # what only runs beside the engine
 REPLACED = ("{{", "$$", "$(")  # on the way to a container
+UNSAFE, SAFE = "${}&<>", ",./:[]"  # signs of base85, and signs that it has not
 
 
 def is_replaced(text: str) -> bool:
@@ -67,8 +68,12 @@ def packed_files(files: Mapping[str, tuple[int, bytes]]) -> str:
 
 def unpacked_files(text: str) -> dict[str, bytes]:
     """The contents of packed files."""
-    content = json.loads(bz2.decompress(base64.b64decode(text)))
-    return {path: data.encode("latin-1") for path, (_, data) in content.items()}
+    return {path: data.encode("latin-1") for path, (_, data) in unpacked(text).items()}
+
+
+def unpacked(text: str) -> Any:
+    """What a packed text holds, as the component unpacks it."""
+    return json.loads(bz2.decompress(base64.b85decode(text.translate(str.maketrans(SAFE, UNSAFE)))))
 
 
 def compressed_size(content: bytes) -> int:
@@ -77,7 +82,8 @@ def compressed_size(content: bytes) -> int:
 
 
 def _compressed(content: Any) -> str:
-    return base64.b64encode(bz2.compress(json.dumps(content).encode())).decode()
+    text = base64.b85encode(bz2.compress(json.dumps(content).encode())).decode()
+    return text.translate(str.maketrans(UNSAFE, SAFE))
 
 
 def bare(source: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops_lab.targets.kubeflow.interface import Interface
-from mlops_lab.targets.kubeflow.packing import in_python, is_replaced, packed, packed_files, runtime
+from mlops_lab.targets.kubeflow.packing import SAFE, UNSAFE, in_python, is_replaced, packed, packed_files, runtime
 
 Cell = tuple[dict[str, Any], str]  # metadata, source
 _IMPORTS = "import kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n"
@@ -44,7 +44,9 @@ def _run(arguments):
     remote.main(order, [(metadata, source[1:]) for metadata, source in CELLS], arguments, carried)
 '''
 
-_FROM_HERE = "    files = json.loads(bz2.decompress(base64.b64decode(RUNTIME)))"
+_FROM_HERE = f"""\
+    signs = str.maketrans({SAFE!r}, {UNSAFE!r})
+    files = json.loads(bz2.decompress(base64.b85decode(RUNTIME.translate(signs))))"""
 _FROM_STATE = """\
     with zipfile.ZipFile(arguments[{state!r}].path) as state:
         names = [name for name in state.namelist() if name.startswith("runtime/")]
@@ -67,7 +69,7 @@ def component_source(function: str, summary: list[str], interface: Interface, st
     if files:
         carried = (
             '{"files": {path: (mode, text.encode("latin-1")) for path, (mode, text) in '
-            "json.loads(bz2.decompress(base64.b64decode(FILES))).items()}}"
+            "json.loads(bz2.decompress(base64.b85decode(FILES.translate(signs)))).items()}}"
         )
     parts.append(
         _MAIN.format(
