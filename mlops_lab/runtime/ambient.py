@@ -357,7 +357,7 @@ def _set_decimal(wanted: tuple[dict[str, Any], list[str]]) -> None:
 
 STATES: dict[str, State] = {
     "@random": State("random", _get_random, _set_random, random=True),
-    "@numpy.random": State("numpy.random", lambda: _numpy().random.get_state(legacy=True),
+    "@numpy.random": State("numpy.random", lambda: sys.modules["numpy.random"].get_state(legacy=True),
                            lambda s: _numpy().random.set_state(s), random=True),
     "@torch.random": State("torch", lambda: bytes(sys.modules["torch"].get_rng_state().numpy()),
                            lambda s: sys.modules["torch"].set_rng_state(

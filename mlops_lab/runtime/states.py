@@ -11,6 +11,7 @@ from typing import Any
 
 from . import ambient, reloaded, shown, unflushed
 from .generators import GeneratorUse
+from .postponed import Postponed
 from .store import Store
 
 
@@ -22,6 +23,13 @@ class StateUse:
         self.given: dict[str, str] = {}  # those that the step works with: the version that it was given, or what it found
         self._found: dict[str, str] = {}
         self._before: dict[str, bytes] = {}
+        late = [((row.module,), name) for name, row in ambient.STATES.items() if row.random and row.module not in sys.modules]
+        Postponed(late if order["seeded"] else (), self._comes_in)
+
+    def _comes_in(self, name: str) -> None:
+        """Remember what a generator is when a step imports its module: only what differs in the end was drawn."""
+        if state := ambient.read(name):
+            self._found.setdefault(name, state[0])
 
     def import_own(self) -> None:
         """Import the modules that states belong to, where the step's own imports will bring them: a change is then seen."""

@@ -33,3 +33,28 @@ def test_an_image_with_an_old_python_is_told_in_one_line():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "This image has Python 3.9, and steps need 3.11 or newer: name another image (mlops_lab.image).\n"
+
+
+def test_a_generator_that_comes_in_with_a_module_was_not_drawn_from():
+    code = """
+import sys
+from mlops_lab.runtime import ambient
+from mlops_lab.runtime.generators import GeneratorUse
+from mlops_lab.runtime.states import StateUse
+assert "numpy.random" not in sys.modules
+use = StateUse({"step": "start", "seeded": True, "modules": []}, {}, GeneratorUse(), None)
+use.look([])
+import numpy.random
+class Nowhere:
+    def save(self, names, state, shared):
+        return "bundle", 0
+def left():
+    outputs = {}
+    use.store(outputs, Nowhere())
+    return [name for name in outputs if ambient.STATES[name].random]
+first = left()
+numpy.random.rand()
+print(first, left())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[] ['@numpy.random']", done.stderr
