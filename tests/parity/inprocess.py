@@ -108,7 +108,7 @@ class _Engine(local._Engine):  # type: ignore[misc, name-defined]
                 continue
             self.pending.pop(self.dice.randrange(len(self.pending)))()
             while not self.done.empty():
-                self._take(*self.done.get())
+                self.intake.take(*self.done.get())
 
 
 class _Executor(local.Executor):  # type: ignore[misc, name-defined]
