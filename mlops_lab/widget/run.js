@@ -143,6 +143,7 @@ class RunView {
     this.status = make('span', { role: 'status' });
     this.actions = make('span', { class: 'mr-actions' });
     this.notice = make('p', { class: 'mr-notice', role: 'alert' });
+    this.offer = make('p', { role: 'status' });
     this.messages = make('div');
     this.graph = make('div', { class: 'mr-graph', tabindex: '0', role: 'region', 'aria-label': 'Graph of the steps' });
     this.steps = make('tbody');
@@ -154,6 +155,7 @@ class RunView {
       { class: 'mlops-run', 'aria-label': 'Run of a pipeline' },
       make('header', {}, this.title, this.status, this.about, this.actions),
       this.notice,
+      this.offer,
       this.messages,
       make(
         'div',
@@ -434,12 +436,22 @@ class RunView {
     if (message.type === 'refused') {
       opened?.close();
       this.actions.querySelectorAll('button').forEach(button => (button.disabled = false));
-    } else if (opened && message.type === 'mlflow') {
-      opened.location.href = (await proxied(message.port)) + message.place.replace(/^\//, '');
-    } else if (opened && message.type === 'notebook') {
-      opened.location.href = URL.createObjectURL(new Blob([message.html], { type: 'text/html' }));
+    } else if (message.type === 'mlflow') {
+      this.lead(opened, (await proxied(message.port)) + message.place.replace(/^\//, ''), { target: '_blank', rel: 'noopener' }, 'Open MLflow');
+    } else if (message.type === 'notebook') {
+      const href = URL.createObjectURL(new Blob([message.html], { type: 'text/html' }));
+      this.lead(opened, href, { download: 'executed.html' }, 'Save the executed notebook');
     }
     delete this.windows[message.type];
+  }
+
+  /** Fills the page that was opened; one that may open none, as VS Code's, gets a link, which VS Code follows or saves. */
+  lead(opened, href, properties, label) {
+    if (opened) {
+      opened.location.href = href;
+    } else {
+      this.offer.replaceChildren(make('a', { href, ...properties }, label));
+    }
   }
 }
 
