@@ -177,6 +177,8 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("builtins", "mappingproxy"): _dictionary_view,
     ("re", "Match"): standard.match,
     ("concurrent.futures._base", "Future"): standard.future,
+    **{("queue", kind): standard.queue for kind in ("Queue", "LifoQueue", "PriorityQueue")},
+    ("_contextvars", "ContextVar"): standard.context_variable,
     ("weakref", "ReferenceType"): standard.reference,
     ("weakref", "WeakKeyDictionary"): standard.collection,
     ("weakref", "WeakValueDictionary"): standard.collection,

@@ -9,13 +9,12 @@ What differs from plain cloudpickle:
 
 from __future__ import annotations
 
+import contextvars
 import copyreg
-import functools
 import gc
 import io
 import math
 import pickle
-import struct
 import sys
 import threading
 import types
@@ -26,7 +25,7 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, frames, instances, libraries, modules, reloaded, session, sets
+from . import definitions, exceptions, frames, instances, libraries, modules, reloaded, sets, standins
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -51,7 +50,7 @@ class Packed:
         self.weak = packer.weak
         # id -> (index, object): holding it keeps every id unique.
         self.kept = packer.memo.copy()
-        self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items() if isinstance(holder, _OddSet))
+        self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items() if isinstance(holder, standins.OddSet))
         self.kept.update((i, (0, holder.value)) for i, holder in packer.nans.items())
         self.nans = set(packer.nans)
         self.special = [v for _, v in self.kept.values() if type(v) not in _INERT]
@@ -79,7 +78,7 @@ def ends_early(space: Space, members: Iterable[str], packed: Packed) -> bool:
     """True if these members hold something only by weak references: it would be gone as soon as they are loaded."""
     if not packed.weak:
         return False
-    way = _Way(odd=_plain_of_process(space), weakly=False)
+    way = _Way(odd=standins.plain_of_process(space), weakly=False)
     held = _dump_once(space, {m: State(m[4:], space) if m.startswith("def:") else space.value(m) for m in members}, way).kept
     return not packed.weak.keys() <= held.keys()
 
@@ -136,7 +135,7 @@ def _with_room(call: Callable[[], Packed]) -> Packed:
     limit, size = sys.getrecursionlimit(), threading.stack_size(_STACK)
     try:
         sys.setrecursionlimit(max(limit, _DEPTH))
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(run,))
         thread.start()
         thread.join()
     finally:
@@ -153,7 +152,7 @@ def _dump_here(space: Space, content: Any) -> Packed:
     gc.disable()  # much is made here and nothing of it is garbage
     try:
         # pickle asks about plain lists, dicts and numbers only where it is told to ask about everything, which takes long.
-        of_process = _plain_of_process(space)
+        of_process = standins.plain_of_process(space)
         named = {i: of_process[i] for i in map(id, content.values()) if i in of_process} if isinstance(content, dict) else {}
         way = _Way(odd=named)
         try:
@@ -162,9 +161,11 @@ def _dump_here(space: Space, content: Any) -> Packed:
             way = _Way(odd=of_process, own_way=way.has_own_way)
             packed = _dump_once(space, content, way)
         way.views = mem.views(packed.memory())
-        odd: dict[int, _Odd] = {id(s): _OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)}
+        odd: dict[int, standins.Odd] = {
+            id(s): standins.OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)
+        }
         inside = {i: held for i, held in of_process.items() if i in packed.kept}
-        way.nans = any(mark in packed.stream for mark in _NANS)
+        way.nans = any(mark in packed.stream for mark in standins.NANS)
         if not (way.views or odd or inside or way.nans):
             return packed
         way.odd = {**way.odd, **odd, **inside}
@@ -179,7 +180,7 @@ class _Way:
     """How something is packed, as far as a first attempt tells."""
 
     views: dict[Any, Any] = field(default_factory=dict)
-    odd: dict[int, _Odd] = field(default_factory=dict)
+    odd: dict[int, standins.Odd] = field(default_factory=dict)
     nans: bool = False  # whether there may be some, each of which is one object wherever it is found
     own_way: bool = False  # instances are taken apart as their class says
     has_own_way: bool = False  # there are such instances
@@ -208,8 +209,8 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         self.way = way
         self.views = way.views
         self.odd = way.odd
-        self.nans: dict[int, _NaN] = {}
-        self.of_process = _of_process()
+        self.nans: dict[int, standins.NaN] = {}
+        self.of_process = standins.of_process()
         self.module_names: dict[str, dict[int, str]] = {}  # module -> id of what it has -> its name
         self.needs: set[str] = set()
         self.references: set[str] = set()
@@ -317,92 +318,6 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         return definitions.find, (key,)
 
 
-# -- sets ----------------------------------------------------------------------------------------------------------
-
-
-class _OddSet:
-    """Stands for a set that filling it in iteration order doesn't give again. pickle asks nobody about sets but this way."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __reduce__(self) -> Any:
-        made = sets.recipe(self.value)
-        if made is None:
-            raise Refused(f"the order of the elements of a {type(self.value).__name__} in it can't be had again")
-        if isinstance(self.value, frozenset):
-            return _hold_frozenset, (made,)
-        return _hold_set, (), made, None, None, _fill_held_set
-
-
-class _OfProcess:
-    """Stands for a plain list or dict that a process has one of: a copy of it would have no effect."""
-
-    def __init__(self, *place: str) -> None:
-        self.place = place
-
-    def __reduce__(self) -> Any:
-        return definitions.hold_of_process, self.place
-
-
-_Odd = _OddSet | _OfProcess
-
-
-def _of_process() -> dict[int, tuple[str, str]]:
-    """Where each of the objects is that a process has one of, by its id."""
-    there = [place for place in _SINGLETONS if place[0] in sys.modules]
-    found = {id(getattr(sys.modules[module], name, None)): (module, name) for module, name in there}
-    if "decimal" in sys.modules:
-        found[id(sys.modules["decimal"].getcontext())] = ("decimal", "getcontext()")
-    found[id(session.shell())] = ("IPython", "get_ipython()")
-    found.pop(id(None), None)
-    return found
-
-
-@functools.cache
-def _constant(*place: str) -> _OfProcess:
-    return _OfProcess(*place)
-
-
-def _plain_of_process(space: Space) -> dict[int, _Odd]:
-    found: dict[int, _Odd] = {i: _OfProcess(*place) for i, place in _of_process().items() if place in _PLAIN_SINGLETONS}
-    found[id(space.names)] = _OfProcess("", "")
-    return found
-
-
-def _hold_set() -> list[Any]:
-    return [set()]
-
-
-def _fill_held_set(holder: list[Any], made: sets.Recipe) -> list[Any]:
-    sets.fill(holder[0], made)
-    return holder
-
-
-def _hold_frozenset(made: sets.Recipe) -> list[Any]:
-    return [sets.build(made, frozenset)]
-
-
-# -- not a number ----------------------------------------------------------------------------------------------------
-
-
-class _NaN:
-    """Stands for a float that isn't equal to itself: `x in [x]`, `{x: 1}[x]` and `x is np.nan` ask which object it is."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def __reduce__(self) -> Any:
-        return _hold_nan, (struct.pack("<d", self.value),)
-
-
-def _hold_nan(made: bytes) -> list[float]:
-    return list(struct.unpack("<d", made))
-
-
-_NANS = (b"G\x7f\xf8", b"G\xff\xf8", b"G\x7f\xf0", b"G\xff\xf0")  # as pickle writes them, and infinities
-
-
 class _AskingPacker(_Packer):
     def persistent_id(self, value: Any) -> Any:
         if type(value) is float and not math.isfinite(value):
@@ -413,8 +328,8 @@ class _AskingPacker(_Packer):
         for module in ("numpy", "math"):
             for name in ("nan", "inf"):
                 if module in sys.modules and getattr(sys.modules[module], name, None) is value:
-                    return _constant(module, name)
-        return self.nans.setdefault(id(value), _NaN(value)) if math.isnan(value) else None
+                    return standins.constant(module, name)
+        return self.nans.setdefault(id(value), standins.NaN(value)) if math.isnan(value) else None
 
 
 class _Unpickler(pickle.Unpickler):
@@ -429,7 +344,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _is_reference(value: Any) -> bool:
     """True for what is pickled as a reference: functions, classes and constants of packages, definitions of the notebook."""
-    if isinstance(value, (type, types.BuiltinFunctionType, types.ModuleType, types.CodeType, _OfProcess)):
+    if isinstance(value, (type, types.BuiltinFunctionType, types.ModuleType, types.CodeType, standins.OfProcess)):
         return True
     if isinstance(value, types.FunctionType):
         return not value.__closure__
@@ -440,13 +355,6 @@ def _is_reference(value: Any) -> bool:
     return isinstance(name, str) and getattr(sys.modules.get(module), name, None) is value  # type: ignore[arg-type]
 
 
-# What functions of their modules work with: the generators behind `random.random` and `np.random.rand`, settings, and
-# what the interpreter itself looks at. A copy would draw on its own, and setting something in it would have no effect.
-_PLAIN_SINGLETONS = (("sys", "path"), ("sys", "argv"), ("sys", "modules"), ("sys", "meta_path"), ("warnings", "filters"))
-_SINGLETONS = (
-    ("random", "_inst"), ("numpy.random.mtrand", "_rand"), ("os", "environ"), ("os", "environb"), ("matplotlib", "rcParams"),
-    ("pandas", "options"), *_PLAIN_SINGLETONS,
-)  # fmt: skip
 _STREAMS = ("stdout", "stderr", "stdin", "__stdout__", "__stderr__")
 _INERT = {dict, list, tuple, str, bytes, int, float, complex, bool, type(None)}  # neither show memory, nor are sets
 _UNSAFE = (io.IOBase, weakref.finalize)

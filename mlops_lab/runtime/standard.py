@@ -1,9 +1,12 @@
 """Objects of the standard library that pickle refuses, although they can be had again: matches of regular expressions, results
-of executors that are there, weak references to what is passed on with them."""
+of executors that are there, weak references to what is passed on with them, variables of the context."""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import itertools
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +47,19 @@ def _set_future(value: Any, state: dict[str, Any]) -> Any:
     return value
 
 
+def queue(value: Any, _: Any) -> Any:
+    """A queue by what is in it; its locks are made anew."""
+    if not value.mutex.acquire(blocking=False):
+        raise Refused("a thread is about to use it")
+    value.mutex.release()
+    return type(value), (value.maxsize,), (value.queue, value.unfinished_tasks), None, None, _set_queue
+
+
+def _set_queue(value: Any, state: tuple[Any, int]) -> Any:
+    value.queue, value.unfinished_tasks = state
+    return value
+
+
 def reference(value: Any, packer: Any) -> Any:
     """A weak reference with what it refers to, which lives on only if something else that is passed on holds it."""
     if value.__callback__ is not None:
@@ -74,4 +90,29 @@ def _fill(value: Any, pairs: list[tuple[Any, Any]]) -> Any:
             value[key] = held
         else:
             value.add(key)
+    return value
+
+
+def context_variable(value: Any, _: Any) -> Any:
+    """A variable of the context with its default, and what it is set to at the notebook's top level."""
+    for name, module in list(sys.modules.items()):
+        if name not in {"__main__", "__mp_main__"} and any(
+            held is value for held in list(getattr(module, "__dict__", {}).values())
+        ):
+            raise Refused(f"it is the module {name}'s own, and a copy would have no effect there")
+    nothing = object()
+    default: tuple[Any, ...] = ()
+    with contextlib.suppress(LookupError):  # it has none
+        default = (contextvars.Context().run(value.get),)
+    now = value.get(nothing)
+    state = None if now is nothing or (default and now is default[0]) else (now,)
+    return _make_context_variable, (value.name, *default), state, None, None, _set_context_variable
+
+
+def _make_context_variable(name: str, *default: Any) -> Any:
+    return contextvars.ContextVar(name, default=default[0]) if default else contextvars.ContextVar(name)
+
+
+def _set_context_variable(value: Any, state: tuple[Any]) -> Any:
+    value.set(state[0])
     return value

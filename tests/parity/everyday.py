@@ -170,6 +170,8 @@ EVERYDAY: list[Row] = [
     alone("a gate that looks at what two steps left", ("step:a", "acc = [0.9]"), ("step:b", "acc.append(0.95)"), ("step:check gate", "assert min(acc) > 0.8, 'too low'\nok = True"), ("step:c", "print(ok, acc)")),
     alone("a step in three parts with skips between", ("step:a", "x = [1]"), ("skip", "print('never')"), ("step:b", "y = x"), ("step:a", "x.append(2)"), ("skip", "1 / 0"), ("step:b", "y.append(3)"), ("step:c", "print(x, y is x)")),
     alone("parameters that functions read", ("parameters", "alpha = 2\nnames = ['a']"), ("step:a", "def scaled(v): return v * alpha\nnames.append('b')"), ("step:b", "alpha = 3"), ("step:c", "print(scaled(2), names)")),
+    alone("a variable of the context", ("step:a", "from contextvars import ContextVar, copy_context\nv = ContextVar('v', default=[0])\nw = v\nlog = []\ndef show(): log.append(v.get())"), ("step:b", "show()\nv.set([1])\nshow()"),
+          ("step:c", "v.get().append(2)\nprint(log, w is v, w.get() is log[1])"), ("step:d", "ctx = copy_context()\nctx.run(v.set, 5)\nprint(v.get(), ctx[v])")),
     # -- modules beside the notebook that change -------------------------------------------------------------------------
     alone("a module that is run again, and what is taken from it and made below", ("step:a", "import importlib, helper\nfrom helper import f\nprint(f(), helper.f())"), ("step:b", WRITES + "\nimportlib.reload(helper)"),
           ("step:b", "from helper import f, K\nk = K()"), ("step:c", "print(f(), isinstance(k, helper.K), K is helper.K, k.m(), helper.SEEN)"), files=HELPER),
