@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from mlops_lab import files, randomness
 from mlops_lab.late import Late, Names
 from mlops_lab.magic_effects import of_magic
-from mlops_lab.reflection import FRAMES, Opaque, asks_for_main, reflections
+from mlops_lab.reflection import FRAMES, Opaque, asks_for_main, reflections, runs_tests
 from mlops_lab.scopes import bound_by, children, evaluated_here, every_node, free_names, mangled, module_names
 from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
@@ -354,6 +354,8 @@ class Flow:
             # A pickle may refer to any class or function of the notebook by its name.
             for defined in self.known.defined:
                 self.use(defined)
+        if name not in self.known.late and (tests := runs_tests(node)):
+            self.opaque.append(Opaque(node.lineno, tests))
         if bare and name in {"exec", "eval"} and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
             return self._text_of_code(node, name, node.args[0].value)
         if bare and name in {"vars", "dir"} and node.args:

@@ -210,6 +210,8 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
     in_steps = {number for step in pipeline.steps for number in step.numbers}
     variables = frozenset().union(*(facts.stores for facts in known.facts))
     above = Sharing(known.modules)
+    finalizes = any("def __del__" in cell.source or "weakref.finalize" in cell.source for cell in cells)
+    earlier: set[str] = set()
     for cell in cells:
         if cell.number not in in_steps:
             above.add(facts_of(cell.tree))
@@ -224,6 +226,9 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
         own = of_cells[step.first]
         if len(step.cells) > 1:
             own = with_shared(composed([cell.tree for cell in step.cells], known), above.groups, inner)
+        if finalizes:  # what a name held goes as it is bound anew, and may say so
+            own = replace(own, reads=own.reads | (own.may_bind & earlier))
+            earlier |= own.may_bind
         of_steps[step.name] = _with_learnt(own, step.settings) if step.settings.uses or step.settings.changes else own
         above.end(facts, variables)
     for cell in pipeline.notebook.cells:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlops_lab.scopes import children, once
 
+_RUNNERS = frozenset({"main", "testmod", "loadTestsFromModule", "run"})
 FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
 
 
@@ -27,12 +28,25 @@ def reflections(node: ast.AST) -> frozenset[str]:
         node = todo.pop()
         if isinstance(node, ast.Compare) and asks_for_main(node):
             continue
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Call) and runs_tests(node):
+            found.add("__main__")
+        elif isinstance(node, ast.Attribute):
             found |= {"globals"} if node.attr in FRAMES else set()
         elif isinstance(node, ast.Constant):
             found |= {"__main__"} if node.value == "__main__" else set()
         todo += children(node)
     return frozenset(found)
+
+
+def runs_tests(call: ast.Call) -> str:
+    """The call as text if it looks for tests in the whole namespace, as `unittest.main(argv=[""], exit=False)` does."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if name not in _RUNNERS:
+        return ""
+    text = ast.unparse(call.func)
+    named = {keyword.arg for keyword in call.keywords}
+    is_main = text == "unittest.main" or (text == "main" and not named.isdisjoint({"argv", "exit"}))
+    return f"{text}()" if is_main or text == "ipytest.run" or name in {"testmod", "loadTestsFromModule"} else ""
 
 
 def asks_for_main(node: ast.Compare) -> bool:

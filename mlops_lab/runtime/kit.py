@@ -212,6 +212,7 @@ class Kit(Loader):
         books.close()
         self._keep_for_people(names, outputs)
         self.seconds["save"] = time.perf_counter() - started
+        self._leave_finalizers()
         self._report(
             {
                 "inputs": self.inputs,  # with what the cells' own imports brought
@@ -323,6 +324,12 @@ class Kit(Loader):
                 "bytes": size,
                 "preview": preview(self.names[member]) if member in self.names else "",
             }
+
+    def _leave_finalizers(self) -> None:
+        """Let `__del__` of the notebook's classes be: what ends with this kernel lives on in the notebook and later steps."""
+        for value in [*self.names.values(), *self.space.objects.values()]:
+            if isinstance(value, type) and value.__module__ == "__main__" and "__del__" in vars(value):
+                del value.__del__  # type: ignore[attr-defined]
 
     def _keep_for_people(self, names: list[str], outputs: dict[str, Any]) -> None:
         """Values that the step bound and nothing reads later: kept where that is cheap, so that people can look."""

@@ -19,6 +19,7 @@ import gc
 import importlib
 import json
 import os
+import pdb
 import random
 import selectors
 import signal
@@ -55,6 +56,11 @@ def import_kernel() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
+    debugger: Any = sys.modules.get("IPython.core.debugger")
+    if hasattr(debugger, "InterruptiblePdb"):
+        # As ipykernel does when it starts, before the notebook's imports: `doctest` derives a class from it.
+        debugger.Pdb = debugger.InterruptiblePdb
+        pdb.Pdb, pdb.set_trace = debugger.Pdb, debugger.set_trace  # type: ignore[misc]
     boot = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
     with open(boot, encoding="utf-8") as file:
         exec(compile(file.read(), boot, "exec"), {"PHASE": "import"})
