@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import random
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mlops_lab.errors import UsageError
 from mlops_lab.notebook import from_node
 from mlops_lab.pipeline import build
 from mlops_lab.plan import make_plan
+from mlops_lab.targets import check as check_target
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 from mlops_lab.targets.kubeflow.requirements import requirements
 
@@ -183,6 +185,33 @@ def test_requirements_are_what_is_imported_and_the_runtimes_pinned_as_installed(
     }  # fmt: skip
     bare = compiled(CELLS, install=False).spec["deploymentSpec"]["executors"]["exec-train"]["container"]["command"]
     assert "pip install" not in " ".join(bare[:-1])
+
+
+def test_packages_are_those_of_the_notebooks_kernel(tmp_path, monkeypatch):
+    there = tmp_path / "there"
+    (there / "only_there-1.2.dist-info").mkdir(parents=True)
+    (there / "only_there.py").write_text("")
+    (there / "only_there-1.2.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: only-there\nVersion: 1.2\n")
+    (there / "only_there-1.2.dist-info" / "RECORD").write_text("only_there.py,,\n")
+    python = tmp_path / "bin" / "python3"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={there} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    spec = {
+        "argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Other",
+        "language": "python",
+    }
+    (tmp_path / "kernels" / "other").mkdir(parents=True)
+    (tmp_path / "kernels" / "other" / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    cells = [("step:a", "import only_there")]
+    plans = [
+        plan_of(cells, {"kernelspec": {"name": name, "display_name": name, "language": "python"}})
+        for name in ("other", "python3")
+    ]
+    assert ["only-there==1.2" in requirements(plan) for plan in plans] == [True, False]
+    assert [[found.code for found in check_target(plan, "kubeflow")] for plan in plans] == [[], ["ML306"]]
 
 
 def test_settings_become_what_kubernetes_is_asked_for():

@@ -8,25 +8,22 @@ from __future__ import annotations
 import ast
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 
 from mlops_lab.checks import Diagnostic
 from mlops_lab.errors import UsageError
 from mlops_lab.files import UNKNOWN
 from mlops_lab.notebook import Cell
 from mlops_lab.plan import Plan
-from mlops_lab.targets.kubeflow import files, limits, settings
+from mlops_lab.targets.kernels import kernel_python
+from mlops_lab.targets.kubeflow import files, installed, limits, settings
 from mlops_lab.targets.kubeflow.interface import is_given_from_outside
 from mlops_lab.targets.kubeflow.prepare import is_reachable_from_afar
 from mlops_lab.targets.kubeflow.requirements import (
-    distribution_of,
     local_modules,
     needed,
     normalised,
     pipeline_trees,
-    unobtainable,
 )
 from mlops_lab.tracking import URI, without_password
 
@@ -117,9 +114,9 @@ def unknown_path(plan: Plan) -> Found:
 def uninstallable(plan: Plan) -> Found:
     """ML305: a package that pip can't get from an index: an editable install, or one from a folder of this machine."""
     given = {normalised(text) for text in plan.pipeline.notebook.settings.requirements}
-    for root in sorted(needed(pipeline_trees(plan))):
-        name = distribution_of(root)
-        why = unobtainable(name) if name else ""
+    roots = needed(pipeline_trees(plan))
+    for root, found in sorted(installed.of_kernel(plan.pipeline.notebook.kernel_name, roots).items()):
+        name, why = found.distribution, found.unobtainable
         cell = _importing(plan, root)
         if why and normalised(name) not in given and cell is not None:
             fix = (
@@ -135,12 +132,13 @@ def from_nowhere(plan: Plan) -> Found:
     trees = pipeline_trees(plan)
     files = local_modules(plan.pipeline.notebook, trees)
     beside = {part.removesuffix(".py") for path in files for part in path.split("/")}
-    for root in sorted(needed(trees) - beside):
-        cell = _importing(plan, root)
-        if cell is None or _guarded(cell, root) or distribution_of(root):
+    roots = needed(trees)
+    there = installed.of_kernel(plan.pipeline.notebook.kernel_name, roots)
+    for root in sorted(roots - beside):
+        cell, found = _importing(plan, root), there.get(root)
+        if cell is None or _guarded(cell, root) or (found and found.distribution):
             continue
-        spec = find_spec(root) if root not in sys.builtin_module_names else None
-        where = f"comes from {spec.origin}" if spec and spec.origin else "is not installed here"
+        where = f"comes from {found.file}" if found and found.file else "is not installed here"
         message = f"the module {root!r} {where}: it belongs to no package, and doesn't lie beside the notebook."
         fix = "Put it beside the notebook, name the package that has it in mlops_lab.requirements, or use an image that has it."
         yield Diagnostic("ML306", "error", message, fix, cell.number, _lines(cell, root), root)
@@ -190,11 +188,17 @@ def not_honoured(plan: Plan) -> Found:
             message = f"step {step.name!r}: timeout is {asked.timeout:g} s; Kubernetes counts whole seconds."
             yield Diagnostic("ML308", "warning", message, "Give whole seconds.", step.step.first, name="timeout")
     kernel = plan.pipeline.notebook.kernel_name
-    if kernel != "python3":
-        message = (
-            f"the notebook's kernel is {kernel!r}; steps run there with the Python of their image and python3 as the kernel."
+    try:
+        kernel_python(kernel)
+    except UsageError:
+        message = f"the notebook's kernel {kernel!r} is not installed here: steps get the packages of this environment."
+        yield Diagnostic(
+            "ML308",
+            "warning",
+            message,
+            "Install the kernel, or name an image with its packages in mlops_lab.image.",
+            name=kernel,
         )
-        yield Diagnostic("ML308", "warning", message, "Name an image with the same packages in mlops_lab.image.", name=kernel)
 
 
 def wrong_settings(plan: Plan) -> Found:

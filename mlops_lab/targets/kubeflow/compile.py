@@ -198,7 +198,11 @@ class _Compiler:
         """The SDK's component for a signature, with our source in place of the function's."""
         from kfp import dsl
 
-        image = image or self.plan.pipeline.notebook.settings.image or f"python:{python_version()}"
+        image = (
+            image
+            or self.plan.pipeline.notebook.settings.image
+            or f"python:{python_version(self.plan.pipeline.notebook.kernel_name)}"
+        )
         function = _function(name)
         stub = f"def {function}({', '.join(source.signature(interface))}):\n    pass\n"
         filename = f"<component {name}>"

@@ -6,22 +6,23 @@ Data comes from the plan and from the environment of the notebook's kernel.
 from __future__ import annotations
 
 import ast
-import json
+import contextlib
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from mlops_lab.errors import MlopsLabError
 from mlops_lab.magic_effects import run_files
 from mlops_lab.notebook import Notebook, read
-from mlops_lab.packages import imported_roots, versions
+from mlops_lab.packages import imported_roots
 from mlops_lab.plan import Plan
 from mlops_lab.syntax import line_magic, parse
+from mlops_lab.targets.kubeflow import installed
 
 RUNTIME = ("cloudpickle", "ipykernel", "nbclient", "nbconvert", "papermill")
 # What pandas and others only import once it is asked for: called name, or text, in the code -> module.
@@ -159,67 +160,18 @@ def _parsed(path: Path) -> list[ast.AST]:
         return []
 
 
-def requirements(plan: Plan, python: str = sys.executable) -> tuple[str, ...]:
+def requirements(plan: Plan) -> tuple[str, ...]:
     """The pinned requirements, sorted; what the notebook's settings ask for takes the place of a pin."""
-    from importlib import metadata
-
     trees = pipeline_trees(plan)
     trees += [tree for path in local_modules(plan.pipeline.notebook, trees).values() for tree in _parsed(path)]
     roots = needed(trees)
-    roots |= _asked_for(trees, roots)
-    pins = {normalised(name): _pin(name, version) for name, version in versions(roots, python).items()}
+    found = installed.of_kernel(plan.pipeline.notebook.kernel_name, roots | _asked_for(trees, roots) | frozenset(RUNTIME))
+    pins = {normalised(module.distribution): module.pin for module in found.values() if module.distribution}
     for name in RUNTIME:
         pins.setdefault(name, f"{name}=={metadata.version(name)}")
     pins |= {normalised(text): text for text in plan.pipeline.notebook.settings.requirements}
     pins.pop("kfp", None)  # KFP's own command installs it
     return tuple(pins[name] for name in sorted(pins))
-
-
-def distribution_of(module: str) -> str:
-    """The installed distribution that a module belongs to, or nothing; an editable one doesn't list its modules."""
-    from importlib import metadata
-    from importlib.util import find_spec
-
-    owners = metadata.packages_distributions().get(module)
-    if owners:
-        return owners[0]
-    spec = find_spec(module)
-    places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
-    for distribution in metadata.distributions() if places else ():
-        url = str(_origin(distribution.name).get("url", ""))
-        folder = url.removeprefix("file://")
-        if folder != url and any(place.startswith(f"{folder.rstrip('/')}/") for place in places):
-            return distribution.name
-    return ""
-
-
-def unobtainable(distribution: str) -> str:
-    """Why pip can't get an installed distribution from an index or a repository, or nothing."""
-    origin = _origin(distribution)
-    if origin.get("dir_info", {}).get("editable"):
-        return "is an editable install of a folder of this machine"
-    if str(origin.get("url", "")).startswith("file:"):
-        return "was installed from a file of this machine"
-    return ""
-
-
-def _origin(distribution: str) -> dict[str, Any]:
-    """Where a distribution was installed from, if not from an index (PEP 610)."""
-    from importlib import metadata
-
-    try:
-        text = metadata.distribution(distribution).read_text("direct_url.json")
-        return dict(json.loads(text)) if text else {}
-    except (metadata.PackageNotFoundError, ValueError):
-        return {}
-
-
-def _pin(distribution: str, version: str) -> str:
-    origin = _origin(distribution)
-    if "vcs_info" in origin:
-        vcs = origin["vcs_info"]
-        return f"{distribution} @ {vcs['vcs']}+{origin['url']}@{vcs['commit_id']}"
-    return f"{distribution}=={version}"
 
 
 def pipeline_trees(plan: Plan) -> list[ast.AST]:
@@ -228,25 +180,22 @@ def pipeline_trees(plan: Plan) -> list[ast.AST]:
 
 
 def _asked_for(trees: Iterable[ast.AST], roots: Collection[str]) -> frozenset[str]:
-    """What imported modules import themselves for what the code asks of them, where that is installed."""
-    from importlib.util import find_spec
-
+    """What imported modules may import themselves for what the code asks of them."""
     nodes = [node for tree in trees for node in ast.walk(tree)]
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     asked = {node.attr for node in nodes if isinstance(node, ast.Attribute)} | texts
     wanted = {module for name, module in _ASKED_FOR.items() if name in asked} if roots else set()
     wanted |= {_ADDRESSES[scheme] for text in texts if (scheme := text.partition("://")[0]) != text and scheme in _ADDRESSES}
     wanted.update(*(_TAKEN_IF_THERE.get(root, ()) for root in roots))
-    return frozenset(module for module in wanted if find_spec(module))
+    return frozenset(wanted)
 
 
 @lru_cache
-def python_version(python: str = sys.executable) -> str:
+def python_version(kernel: str) -> str:
     """`3.11`: the version of the kernel's interpreter, which cloudpickle needs to be the same in every step."""
-    if python == sys.executable:
-        return f"{sys.version_info.major}.{sys.version_info.minor}"
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        return subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    python = installed.python_of(kernel)
+    if python != sys.executable:
+        code = "import sys; print('%d.%d' % sys.version_info[:2])"
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
