@@ -80,7 +80,8 @@ def python_of(kernel: str) -> str:
 
 def look(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What is here of these modules."""
-    owners: dict[str, list[str]] = {}
+    owners: dict[str, metadata.Distribution] = {}
+    looked = False
     found = {}
     for name in sorted(names):
         try:
@@ -91,9 +92,9 @@ def look(names: Iterable[str]) -> dict[str, dict[str, Any]]:
             continue
         places = [*(spec.submodule_search_locations or ()), spec.origin or ""]
         distribution = _named(name)
-        if distribution is None:  # looking at all of them is slow
-            owners = owners or dict(metadata.packages_distributions())
-            distribution = metadata.distribution(owners[name][0]) if name in owners else _editable(places)
+        if distribution is None and not looked:  # looking at all of them is slow
+            owners, looked = _owners(names), True
+        distribution = distribution or owners.get(name) or _editable(places)
         row: dict[str, Any] = {"file": spec.origin or next(iter(places), "")}
         if distribution is not None:
             row |= {
@@ -111,12 +112,25 @@ def _named(module: str) -> "metadata.Distribution | None":
         found = metadata.distribution(module)
     except metadata.PackageNotFoundError:
         return None
-    files = found.read_text("top_level.txt") or found.read_text("RECORD") or ""
-    return (
-        found
-        if any(line.strip() == module or line.startswith((f"{module}/", f"{module}.")) for line in files.splitlines())
-        else None
-    )
+    return found if module in _has(found, [module]) else None
+
+
+def _owners(names: Iterable[str]) -> "dict[str, metadata.Distribution]":
+    """The distribution that each module comes from; `importlib.metadata` would parse every path of every one."""
+    found: dict[str, metadata.Distribution] = {}
+    for distribution in metadata.distributions():
+        for name in _has(distribution, names):
+            found.setdefault(name, distribution)
+    return found
+
+
+def _has(distribution: metadata.Distribution, names: Iterable[str]) -> list[str]:
+    """Which of these modules a distribution has."""
+    declared = (distribution.read_text("top_level.txt") or "").split()
+    if declared:
+        return [name for name in names if name in declared]
+    record = "\n" + (distribution.read_text("RECORD") or "")
+    return [name for name in names if f"\n{name}/" in record or f"\n{name}." in record]
 
 
 def _editable(places: list[str]) -> "metadata.Distribution | None":
