@@ -37,8 +37,9 @@ test('a run takes the parameters of the form, streams its outputs, and leaves th
   await expect(page.locator('.jp-Notebook .jp-OutputArea-output').first()).toContainText('counted to 0');
 });
 
-test('a failure is opened where it happened, the run is resumed, and two runs are compared', async ({ page, tmpPath }) => {
-  await open(page, tmpPath, 'failing.ipynb', FLOW);
+test('a failure is opened where it happened, the run is resumed, and three runs are compared', async ({ page, tmpPath }) => {
+  const metrics = { id: 'metrics', tags: ['pipeline-metrics'], source: 'mean' };
+  await open(page, tmpPath, 'failing.ipynb', [...FLOW.slice(0, 4), metrics, FLOW[4]]);
   await sidebar(page).getByLabel('broken').check();
   await run(page);
   await ended(page, 'failed');
@@ -77,6 +78,24 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   await ended(page, 'done');
   await expect(runStep(page, 'count')).toContainText('cached');
 
+  await sidebar(page).getByLabel('rounds', { exact: true }).fill('5');
+  await sidebar(page).getByLabel('rounds', { exact: true }).press('Enter');
+  await run(page);
+  const history = sidebar(page).getByRole('list', { name: 'Runs' }).getByRole('listitem');
+  await expect(history).toHaveCount(3, { timeout: 90_000 });
+  await ended(page, 'done');
+
+  const filter = sidebar(page).getByLabel('Filter runs');
+  for (const [words, count] of [
+    ['failed', 1],
+    ['rounds=5', 1],
+    ['done mean=2', 1],
+    ['nothing like this', 0],
+    ['', 3]
+  ] as const) {
+    await filter.fill(words);
+    await expect(history, words).toHaveCount(count);
+  }
   for (const box of await sidebar(page)
     .getByLabel(/^Select run/)
     .all()) {
@@ -84,14 +103,21 @@ test('a failure is opened where it happened, the run is resumed, and two runs ar
   }
   await sidebar(page).getByRole('button', { name: 'Compare' }).click();
   const table = page.getByRole('group', { name: 'Table of the runs' });
+  const row = (name: RegExp) => table.getByRole('row', { name }).first().getByRole('cell');
+  await expect(row(/^rounds/)).toHaveText([/^3/, /^3/, /^5 \+2/], { timeout: 90_000 });
+  await expect(row(/mean/)).toHaveText([/^–/, /^1/, /^2/]);
+  await expect(row(/^count(?!:)/)).toHaveText([/done/, /cached/, /done/]);
   await expect(table.getByRole('row', { name: /^check \(/ })).toContainText('code changed', { timeout: 90_000 });
   await expect(page.locator('.mlops-Diff')).toContainText('-assert not broken');
   // The outputs of the cells, beside each other: the failure here, nothing there.
   const check = page.locator('.mlops-Compare-step').filter({ hasText: 'Step check' });
   await expect(check.locator('.mlops-Compare-column').first()).toContainText('asked to fail', { timeout: 90_000 });
   await expect(check.locator('.mlops-Compare-column').nth(1)).toContainText('No output.');
+  const count = page.locator('.mlops-Compare-step').filter({ hasText: 'Step count' }).locator('.mlops-Compare-column');
+  await expect(count).toContainText(['counted to 2', 'counted to 2', 'counted to 4']);
   await page.getByLabel('Only what differs').check();
-  await expect(page.locator('.mlops-Compare-step').filter({ hasText: 'Step count' })).toHaveCount(0);
+  await expect(row(/^rounds/)).toHaveCount(3);
+  await expect(row(/^pause/)).toHaveCount(0);
   const found = await new AxeBuilder({ page }).include('.mlops-CompareView').analyze();
   expect(found.violations.filter(each => ['serious', 'critical'].includes(each.impact ?? ''))).toEqual([]);
 });

@@ -87,7 +87,13 @@ function CellRow({ row, runs, number }: { row: IOutputRow; runs: IRunSummary[]; 
       <h3>
         {title} {!row.same && <span className="mlops-Chip mlops-mod-role">{trans.__('differs')}</span>}
       </h3>
-      <div className="mlops-Compare-columns" style={{ ['--mlops-columns' as string]: runs.length }}>
+      <div
+        className="mlops-Compare-columns"
+        style={{ ['--mlops-columns' as string]: runs.length }}
+        tabIndex={0} // scrolled by the keyboard where the columns don't fit
+        role="group"
+        aria-label={trans.__('%1 in each run', title)}
+      >
         {row.outputs.map((outputs, at) => (
           <div key={runs[at].id} className="mlops-Compare-column" role="group" aria-label={trans.__('Run %1', runs[at].id)}>
             <span className="mlops-Run-detail">{runs[at].id}</span>

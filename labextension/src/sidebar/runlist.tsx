@@ -18,14 +18,16 @@ export function RunsSection({ model }: { model: NotebookModel }): JSX.Element | 
   }
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   const runs = model.runs.filter(run => {
-    const text = JSON.stringify([
+    const text = [
       run.id,
       run.status,
       statusText(run.status, trans),
-      run.parameters,
-      run.metrics,
-      run.target
-    ]).toLowerCase();
+      run.target,
+      run.failed_step ?? '',
+      ...[run.parameters, run.metrics].flatMap(Object.entries).map(([name, value]) => `${name}=${JSON.stringify(value)}`)
+    ]
+      .join(' ')
+      .toLowerCase();
     return words.every(word => text.includes(word));
   });
   // The oldest first, so that changes are told in the order in which they were made.
@@ -44,7 +46,7 @@ export function RunsSection({ model }: { model: NotebookModel }): JSX.Element | 
             <input
               type="search"
               className="jp-mod-styled mlops-Filter"
-              placeholder={trans.__('Filter: failed, lr…')}
+              placeholder={trans.__('Filter: failed, lr=0.1…')}
               aria-label={trans.__('Filter runs')}
               value={filter}
               onChange={event => setFilter(event.target.value)}
@@ -59,6 +61,7 @@ export function RunsSection({ model }: { model: NotebookModel }): JSX.Element | 
               {trans.__('Compare')}
             </button>
           </div>
+          {runs.length === 0 && <p className="mlops-Hint">{trans.__('No run matches the filter.')}</p>}
           <ul className="mlops-List" aria-label={trans.__('Runs')}>
             {runs.map(run => (
               <li key={run.id} className={`mlops-Run mlops-mod-${run.status}`}>
