@@ -79,6 +79,14 @@ test('a run is shown live, survives a reload of the page, and its link opens MLf
   const address = mlflow.url();
   await mlflow.close();
 
+  // A page that may open no window, as VS Code's, has a link in the widget.
+  await page.evaluate(() => {
+    const { open } = window;
+    window.open = () => ((window.open = open), null);
+  });
+  await widget(page).getByRole('button', { name: 'MLflow', exact: true }).click();
+  await expect(widget(page).getByRole('link', { name: 'Open MLflow' })).toHaveAttribute('href', address, { timeout: 60_000 });
+
   // The list of runs leads there, too.
   await page.notebook.runCell(4);
   const again = page.context().waitForEvent('page');
