@@ -140,6 +140,11 @@ class Plan:
         return ()
 
     @cached_property
+    def ask_mlflow(self) -> frozenset[str]:
+        """The steps that ask MLflow's store what was logged: others log there, too, so no earlier result stands for them."""
+        return frozenset(name for name, does in _logbooks(self).items() if ASKS in does)
+
+    @cached_property
     def seeded(self) -> bool:
         """True if some code seeds a global generator: its state is then passed on from step to step."""
         learnt = any("random" in name for step in self.steps for name in step.step.settings.changes if name.startswith("@"))

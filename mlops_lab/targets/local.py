@@ -336,13 +336,16 @@ class _Engine:
                     task.skipped, task.result = because, None
                     self.emit(ev.StepSkipped(step=task.name, because=because))
 
+    def _may_be_cached(self, task: Task) -> bool:
+        return self.options.cache and task.planned.step.settings.cache and task.name not in self.plan.ask_mlflow
+
     def _take_cached(self, task: Task, current: dict[str, Version]) -> None:
         """Take the result of an earlier run, if there is one for these versions."""
         if task.attempts:
             return
         recipe, keep = self.executor.recipe(task.planned), task.keep
         cached = None
-        if self.options.cache and task.planned.step.settings.cache and not task.forced:
+        if self._may_be_cached(task) and not task.forced:
             cached = self.results.find(recipe, current, keep)
         elif self.options.resume:
             cached = self.results.find(recipe, current, keep, of_runs=self.options.resume)
@@ -385,8 +388,8 @@ class _Engine:
             return "its inputs changed" if not task.tries else "retry"
         if task.forced:
             return "asked for"
-        if not (self.options.cache and task.planned.step.settings.cache):
-            return "the cache is off"
+        if not self._may_be_cached(task):
+            return "it asks MLflow's store" if task.name in self.plan.ask_mlflow else "the cache is off"
         why = self.results.why(self.notebook.path.stem, task.name, self.executor.recipe(task.planned), current, task.keep)
         if found := re.fullmatch(r"input (.+) changed", why):
             sources = [t.name for t in self.tasks if t.result and found[1] in t.result.outputs]

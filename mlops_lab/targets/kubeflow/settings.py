@@ -48,7 +48,7 @@ def apply(task: Any, plan: Plan, step: StepPlan, anew: bool = False) -> None:
         task.set_accelerator_type(wanted.gpu_type or kind).set_accelerator_limit(count)
     if asked.retries and not step.step.gate:
         task.set_retry(asked.retries, backoff_duration="1s", backoff_factor=2.0, backoff_max_duration=_LONGEST_WAIT)
-    task.set_caching_options(asked.cache and not anew)
+    task.set_caching_options(asked.cache and not anew and step.name not in plan.ask_mlflow)
     for name, value in sorted(asked.env.items()):
         task.set_env_variable(name, value)
     _kubernetes(task, plan, step, wanted)
