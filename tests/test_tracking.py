@@ -141,7 +141,9 @@ def test_a_notebook_that_keeps_books_of_its_own_leaves_in_the_store_what_it_leav
     run = mlops_lab.load(path).run()
     assert run.status == "done"
     assert (run.steps["b"].outputs["name"], run.steps["c"].outputs["before"]) == ("long", 1)
-    assert run.state.steps["c"].reason == "it asks MLflow's store"  # which others write to as well: it is never taken from the cache
+    assert (
+        run.state.steps["c"].reason == "it asks MLflow's store"
+    )  # which others write to as well: it is never taken from the cache
     client = mlflow.MlflowClient(f"sqlite:///{Home.of(path.parent).folder / 'mlflow.db'}")
     made = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
     assert [(r.info.status, r.data.params, r.data.metrics) for r in made] == [
