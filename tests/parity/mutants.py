@@ -168,7 +168,7 @@ def _no_cells(patch: pytest.MonkeyPatch) -> None:
 
 @rule("the global generators are not copied", "core", "random", "random", "calls")
 def _no_singletons(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(pack, "_SINGLETONS", ())
+    patch.setattr(pack.standins, "_SINGLETONS", ())
 
 
 @rule("exceptions come back with what they hold", "exceptions", "core")
