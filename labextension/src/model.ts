@@ -107,12 +107,16 @@ export class NotebookModel implements IDisposable {
     return this.panel.context.model.readOnly || this.panel.context.contentsModel?.writable === false;
   }
 
+  /** True where something is not saved; what a kernel writes into the notebook's metadata when it starts doesn't count. */
+  get isEdited(): boolean {
+    return this.panel.context.model.dirty && this._essence() !== this._loaded;
+  }
+
   /** Saves what was changed; raises an error where that can't be. */
   async save(cannot: string): Promise<void> {
     const { context } = this.panel;
     if (this.readOnly) {
-      // What a kernel writes into the metadata of a notebook when it starts is no change of the pipeline.
-      if (context.model.dirty && this._essence() !== this._loaded) {
+      if (this.isEdited) {
         throw new Error(cannot);
       }
     } else if (context.model.dirty) {
@@ -309,6 +313,7 @@ export class NotebookModel implements IDisposable {
   }
 
   private _onFileChanged(): void {
+    this._loaded = this._essence();
     if (this.readOnly !== this._wasReadOnly) {
       this._wasReadOnly = this.readOnly;
       this._changed.emit('history');

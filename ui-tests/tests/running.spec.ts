@@ -143,5 +143,16 @@ test('a run survives a reload, is seen in a second tab, and is cancelled', async
   await sidebar(second).getByRole('button', { name: '■ Cancel' }).click();
   await expect(sidebar(second).locator('.mlops-RunBar').getByRole('status')).toContainText('cancelled', { timeout: 90_000 });
   await expect(page.locator('.jp-Notebook .mlops-Status.mlops-mod-cancelled').first()).toBeVisible({ timeout: 90_000 });
+
+  // What one tab saves is what the other one, without changes of its own, shows and runs.
+  await second.locator('.jp-Notebook .jp-CodeCell .cm-content').last().click();
+  await second.keyboard.press('Control+End');
+  await second.keyboard.type('\n# of the second tab');
+  await second.keyboard.press('Control+s');
+  await expect(second.locator('.jp-mod-dirty')).toHaveCount(0);
+  await run(page);
+  await expect(page.locator('.jp-Notebook')).toContainText('# of the second tab');
+  await sidebar(page).getByRole('button', { name: '■ Cancel', exact: true }).click();
+  await expect(sidebar(page).locator('.mlops-RunBar').getByRole('status')).toContainText('cancelled', { timeout: 90_000 });
   await second.close();
 });

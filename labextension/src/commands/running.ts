@@ -13,6 +13,7 @@ import type { NotebookModel } from '../model';
 import type { IRunRequest } from '../types';
 import { add, cannotChange, TEXT } from './common';
 
+const CLOCKS = 500; // milliseconds by which the times of one save may differ, as JupyterLab allows, too
 const RUN = { run: { ...TEXT, description: "The run's id" } };
 
 export function addRunCommands(services: IServices, docs: IDocumentManager): void {
@@ -21,6 +22,21 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
   const cannotSave = trans.__(
     'The notebook was changed and can’t be saved, since its file is read-only. Save it under another name.'
   );
+
+  /** Saves what was changed. What was saved elsewhere meanwhile (another tab, git) is taken up first, since it is what would run. */
+  async function save(model: NotebookModel): Promise<void> {
+    const { context } = model.panel;
+    if (!model.isEdited && !context.model.collaborative) {
+      const stored = await docs.services.contents.get(context.path, { content: false });
+      const age = Date.parse(stored.last_modified) - Date.parse(context.contentsModel?.last_modified ?? stored.last_modified);
+      if (age > CLOCKS) {
+        await context.revert();
+        const name = PathExt.basename(model.path);
+        Notification.info(trans.__('%1 was saved elsewhere: here it is as it is now.', name), { autoClose: 6_000 });
+      }
+    }
+    await model.save(cannotSave);
+  }
 
   /** Saves the notebook and starts a run of it, with the values and options of the forms. */
   async function start(model: NotebookModel, selection: Partial<IRunRequest> = {}): Promise<void> {
@@ -39,7 +55,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
       void commands.execute(CMD.show);
       throw new Error(trans.__('Parameter %1: %2', ...wrong));
     }
-    await model.save(cannotSave);
+    await save(model);
     const id = await api.start({ path: model.path, ...model.options, parameters: model.given, ...selection });
     model.follow(id);
     await model.refreshRuns();
@@ -234,7 +250,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     enabled: (_, args) => Boolean(args.run),
     execute: async ({ run }: { run: string }) => {
       const model = await changeable((await api.run(run)).path);
-      await model.save(cannotSave);
+      await save(model);
       const { lessons, edits } = await api.lessons(run);
       if (lessons.length === 0) {
         Notification.info(trans.__('Nothing to learn: the graph shows all that the run did.'), { autoClose: 6_000 });
@@ -255,7 +271,7 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
     enabled: model => model !== null && model.errors === 0,
     execute: async () => {
       const model = current();
-      await model.save(cannotSave);
+      await save(model);
       const { filename, text } = await api.compile(model.path, 'kubeflow');
       const path = PathExt.join(PathExt.dirname(model.path), filename);
       await docs.services.contents.save(path, { type: 'file', format: 'text', content: text });
