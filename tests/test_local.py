@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -96,21 +97,21 @@ def test_a_file_that_a_step_made_too_early_is_taken_back_and_both_steps_run_agai
 
 
 def test_independent_steps_run_at_the_same_time(notebook):
-    path = notebook(
-        [
-            ("step:a", "from pathlib import Path\nimport time\nfor _ in range(300):\n    Path('a').touch()\n"
-                       "    if Path('b').exists(): break\n    time.sleep(0.1)\nelse:\n    raise SystemExit"),
-            ("step:b", "from pathlib import Path\nimport time\nfor _ in range(300):\n    Path('b').touch()\n"
-                       "    if Path('a').exists(): break\n    time.sleep(0.1)\nelse:\n    raise SystemExit"),
-        ]
-    )  # fmt: skip
-    plan = mlops_lab.load(path).plan
-    # They touch files of each other, which the analysis sees as an order; here only the engine is of interest.
-    object.__setattr__(plan, "edges", ())
-    from mlops_lab.api import Run
-    from mlops_lab.targets import Options, target
+    """Each waits until both are there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        meet = f"import socket\nwith socket.create_connection({address}, 60) as meeting:\n    print(meeting.recv(9))"
 
-    assert Run(target("local")(plan, Options(workers=2, tracking=False))).status == "done"
+        def let_go():
+            there = [server.accept()[0] for _ in range(2)]
+            for each in there:
+                each.sendall(b"both")
+                each.close()
+
+        threading.Thread(target=let_go, daemon=True).start()
+        done = run(notebook([("step:a", meet), ("step:b", meet)]), workers=2)
+    assert done.status == "done"
+    assert [o.text for cell in done.notebook().cells for o in cell.outputs] == ["b'both'\n"] * 2
 
 
 def test_a_failure_stops_what_depends_on_it_and_lets_the_rest_finish(notebook):
