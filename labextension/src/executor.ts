@@ -7,6 +7,7 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { INotebookCellExecutor, INotebookModel, NotebookPanel, runCell } from '@jupyterlab/notebook';
 
 import { callsMagic } from './magic';
+import { saveChanges } from './saving';
 
 /** Which panel shows a notebook's model; told by the main plugin, since this one is needed before there are notebooks. */
 let panelOf: (model: INotebookModel) => NotebookPanel | null = () => null;
@@ -19,8 +20,8 @@ async function run(options: INotebookCellExecutor.IRunCellOptions): Promise<bool
   const { cell, notebook } = options;
   if (cell.model.type === 'code' && callsMagic(cell.model.sharedModel.getSource())) {
     const context = panelOf(notebook)?.context;
-    if (context?.model.dirty && !context.model.readOnly && context.contentsModel?.writable !== false) {
-      await context.save().catch(() => undefined); // JupyterLab has said what is wrong, and the magic warns of the old file
+    if (context && !context.model.readOnly && context.contentsModel?.writable !== false) {
+      await saveChanges(context).catch(() => undefined); // JupyterLab has said what is wrong, and the magic warns of the old file
     }
   }
   return runCell(options);

@@ -13,6 +13,7 @@ import { type Api, ApiError, type INotebookBody } from './api';
 import { History, tagsOf } from './edits';
 import type { RunModel } from './runmodel';
 import type { RunStore } from './runs';
+import { saveChanges } from './saving';
 import type { IAnalysis, IRunSummary, ISuggestion } from './types';
 
 /** How a run is to be started; kept with the notebook's other state between sessions. */
@@ -119,8 +120,8 @@ export class NotebookModel implements IDisposable {
       if (this.isEdited) {
         throw new Error(cannot);
       }
-    } else if (context.model.dirty) {
-      await context.save();
+    } else {
+      await saveChanges(context);
     }
   }
 

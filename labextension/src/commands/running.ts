@@ -10,6 +10,7 @@ import type { IServices } from '../context';
 import { CMD } from '../ids';
 import { jumpTo } from '../jump';
 import type { NotebookModel } from '../model';
+import { saveChanges } from '../saving';
 import type { IRunRequest } from '../types';
 import { add, cannotChange, TEXT } from './common';
 
@@ -134,7 +135,9 @@ export function addRunCommands(services: IServices, docs: IDocumentManager): voi
       const from = run ?? current()?.run?.id ?? '';
       const path = (await api.run(from)).path;
       const open = docs.findWidget(path) as NotebookPanel | undefined;
-      await open?.context.save();
+      if (open) {
+        await saveChanges(open.context);
+      }
       const id = await api.resume(from);
       const model = open && pipelines.of(open);
       model?.follow(id);
