@@ -77,6 +77,8 @@ test('a cell with a magic finds the notebook saved, and the keys of JupyterLab u
   await page.evaluate(() => window.jupyterapp.commands.execute('mlops-lab:rename-step', { step: 'first', name: 'renamed' }));
   await page.evaluate(async () => {
     const panel = window.jupyterapp.shell.currentWidget as any;
+    await panel.sessionContext.ready; // JupyterLab runs no cell while the kernel is still being started
+    await panel.sessionContext.session?.kernel?.info;
     panel.content.activeCellIndex = 1;
     await window.jupyterapp.commands.execute('notebook:run-cell');
   });
