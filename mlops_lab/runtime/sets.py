@@ -164,7 +164,8 @@ def _ways_to_grow(table: _Table, element: dict[int, Any], safe: list[int], order
     count = -(-table.size // 8)
     if 4 * count > 200_000:
         count = max(50_001, -(-table.size // 4))
-    safe += [slot for slot in order if slot not in set(safe)]  # may come right all the same
+    known = set(safe)
+    safe += [slot for slot in order if slot not in known]  # may come right all the same
     for at in range(count - 1, min(len(safe), count + 40)):
         early = [*safe[: count - 1], safe[at]]
         # In a small table it matters which one makes it grow, and where the numbers were: it takes a slot that is free again.
@@ -176,7 +177,8 @@ def _ways_to_grow(table: _Table, element: dict[int, Any], safe: list[int], order
             while _fields(scratch)[0] + 1 < _limit(_fields(scratch)[2] + 1):
                 spare.append(next(numbers))
                 scratch.add(spare[-1])
-            rest = [element[slot] for slot in order if slot not in set(early)]
+            begun = set(early)
+            rest = [element[slot] for slot in order if slot not in begun]
             yield Recipe(((first + spare, spare), ([trigger, *rest], last)))
             early = [*early[1:], early[0]]
 
