@@ -20,7 +20,8 @@ def tables(plan: Plan) -> dict[str, dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"readers": {}, "writers": {}, "holders": {}, "sources": {}, "unrelated": [], "drawing": [],
          "reads": sorted(step.reads or ()), "binds": sorted(step.effects.binds), "changes": sorted(step.writes),
-         "draws": step.draws, "cells": _cells(step.step.numbers)}
+         "draws": step.draws, "cells": _cells(step.step.numbers),
+         **({"states": ["@mlflow"]} if step.name in plan.choose_mlflow else {})}
         for step in steps
     ]  # fmt: skip
     binders: dict[str, list[int]] = {}

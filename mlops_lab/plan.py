@@ -145,6 +145,11 @@ class Plan:
         return frozenset(name for name, does in _logbooks(self).items() if ASKS in does)
 
     @cached_property
+    def choose_mlflow(self) -> frozenset[str]:
+        """The steps that choose MLflow's store, experiment or run: all steps below that use it wait for them."""
+        return frozenset(name for name, does in _logbooks(self).items() if CHOOSES in does)
+
+    @cached_property
     def seeded(self) -> bool:
         """True if some code seeds a global generator: its state is then passed on from step to step."""
         learnt = any("random" in name for step in self.steps for name in step.step.settings.changes if name.startswith("@"))

@@ -14,13 +14,16 @@ from .files import concerns
 TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # a tracking store of one's own, where there is no server
 
 
-def conflict(ledger: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is wrong, or nothing. `ledger` has the steps in the order of the notebook, each with those `above` it."""
+def conflict(ledger: Mapping[str, Mapping[str, Any]], asks_mlflow: bool = False) -> str:
+    """What is wrong, or nothing. `ledger` has the steps in the order of the notebook, each with those `above` it.
+
+    A tracking store that lies in files is the last one's; that matters where a step asks what was logged.
+    """
     names = list(ledger)
     for position, late in enumerate(names):
         for early in names[:position]:
             if early not in ledger[late]["above"]:
-                path = _shared(ledger[early], ledger[late])
+                path = _shared(ledger[early], ledger[late], () if asks_mlflow else TRACKING)
                 if path:
                     return (
                         f"ML202: step {early!r} writes the file {path}, and step {late!r}, which stands below it, uses it "
@@ -29,11 +32,11 @@ def conflict(ledger: Mapping[str, Mapping[str, Any]]) -> str:
     return ""
 
 
-def _shared(early: Mapping[str, Any], late: Mapping[str, Any]) -> str:
+def _shared(early: Mapping[str, Any], late: Mapping[str, Any], without: tuple[str, ...]) -> str:
     """The first path that the later step saw, or left, otherwise than it would have after the earlier one."""
     for path, state in sorted(early["writes"].items()):
         wrote = state.lstrip("~")
-        if path.startswith(TRACKING):
+        if path.startswith(without):
             continue
         seen, left = late["reads"].get(path), late["writes"].get(path)
         if path.endswith("/"):

@@ -261,13 +261,15 @@ def is_hidden(cell: Any) -> bool:
 
 
 def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: str, folder: str, environment: dict[str, str],
-            report: Report, start_timeout: int = 120, provisioner: str = "",
+            report: Report, without: tuple[str, ...] = (), start_timeout: int = 120, provisioner: str = "",
             ready: Callable[[], None] | None = None, closing: contextlib.ExitStack | None = None) -> Outcome:  # fmt: skip
     """Run a step notebook; the executed one is saved to `output` now and then, and at the end, also when it fails.
 
     `provisioner` names the Jupyter kernel provisioner to start the kernel with, if not the one of its specification. `ready`
     is called when the kernel is, before the first cell; what it raises ends the execution. With `closing` the kernel lives
     until that is closed, in the same thread.
+    The kernel gets our environment with this one on top, and `without` some variables.
+
     Raises `NoSuchKernel` when the kernel isn't installed, and `OSError` when the output can't be written.
     """
     papermill_engines.register(ENGINE, StepEngine)
@@ -288,7 +290,7 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
             closing=closing,
             kernel_arguments={
                 "cwd": folder,
-                "env": {**os.environ, **environment},
+                "env": {**{name: value for name, value in os.environ.items() if name not in without}, **environment},
                 "stdout": chatter,
                 "stderr": chatter,
             },

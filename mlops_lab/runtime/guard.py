@@ -15,6 +15,7 @@ steps of which none waits for the other, directly or not. The tables come with t
     changes    names that the step is known to change
     cells      the step's cells, for messages
     draws      true if the step is known to draw
+    states     ambient states that the step is known to change: whoever works with them waits for it (may be missing)
 
 Standard library only: it travels into containers.
 """
@@ -107,7 +108,7 @@ def undeclared(step: str, tables: Mapping[str, Any], inputs: Mapping[str, Any], 
                 f"doesn't wait for, may hold on to what it read. "
             )
             found.append(Finding("ML203", name, tuple(holders), text + _ways_out(holders[-1], step), (step, "changes", name)))
-    for name in sorted(states):
+    for name in sorted(set(states) - set(tables.get("states", ()))):
         if "random" not in name:
             if tables["unrelated"]:
                 found.append(_changed(step, who, name, tables["unrelated"]))

@@ -41,6 +41,8 @@ _CALL = (
 )
 _CALLS = {"mlops-lab-inputs": _CALL.format(phase="begin"), "mlops-lab-outputs": _CALL.format(phase="end")}
 
+# Where KFP's own MLflow plugin has a task log; MLflow refuses this run in an experiment that the notebook chose.
+_RUN_OF_THE_TASK = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 # What the ledger says of a step that did nothing.
 _NOTHING: dict[str, Any] = {"outputs": {}, "files": {}, "sources": [], "dotted": [], "above": [], "reads": {}, "writes": {}}
 
@@ -134,7 +136,7 @@ class _Work:
 
     def conflict(self) -> dict[str, Any] | None:
         """What went wrong between the steps above, if something did."""
-        message = conflicts.conflict(self.ledger)
+        message = conflicts.conflict(self.ledger, self.step.get("asks_mlflow", False))
         failure = {"kind": "refused", "message": message, "code": "ML202"}
         return {"status": "failed", "failure": failure} if message else None
 
@@ -219,7 +221,9 @@ class _Work:
                 "MLOPS_LAB_RUNTIME": os.path.dirname(os.path.abspath(__file__)),
                 "MLOPS_LAB_ORDER": str(order),
                 "MLOPS_LAB_CLOUDPICKLE": str(Path(cloudpickle.__file__).parent.parent),
+                **({"MLOPS_LAB_BOOKS": "own"} if self.step.get("own_books") else {}),
             },
+            without=_RUN_OF_THE_TASK if self.step.get("own_books") else (),
             report=report,
         )
         kill(process[0] if process else None)

@@ -303,7 +303,7 @@ class Executor:
             uses = "mlflow" in text or self.notebook.settings.autolog
             of_step, own = self.tracker.environment, self._keeps_own_books
             tracking = of_step(planned.name, attempt.number, own_books=own) if uses else self.tracker.base_environment()
-            if uses and own and not self.options.fixed_graph:
+            if uses and own:
                 tracking["MLOPS_LAB_BOOKS"] = "own"
         return {
             # One hash seed for all steps: the order of a set must not change on its way from one to the next.

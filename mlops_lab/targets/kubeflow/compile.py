@@ -30,6 +30,7 @@ from mlops_lab.targets.kubeflow.interface import Interface, Interfaces, Names, V
 from mlops_lab.targets.kubeflow.packing import in_words
 from mlops_lab.targets.kubeflow.requirements import python_version, requirements
 from mlops_lab.targets.selection import Selection, select
+from mlops_lab.tracking import keeps_own_books
 
 _NAMES_OF_SOURCE = {"kfp", "dsl", "print", "_run"}
 _DEFAULT_OPTIONS = Options()
@@ -191,7 +192,12 @@ class _Compiler:
         """What the runtime is told in a task that runs no cells."""
         interface = self.interfaces[name]
         return {"name": name, "pipeline": self.name, "place": -2, "states": list(interface.states.values()), "inputs": {},
-                "outputs": {}, "order": {}, "state": interface.state}  # fmt: skip
+                "outputs": {}, "order": {}, "state": interface.state, **self._books()}  # fmt: skip
+
+    def _books(self) -> dict[str, Any]:
+        """What the runtime is told of a notebook that chooses MLflow's experiment itself, or asks what was logged."""
+        own = any(keeps_own_books(cell.source) for cell in self.plan.cells)
+        return {**({"own_books": True} if own else {}), **({"asks_mlflow": True} if self.plan.ask_mlflow else {})}
 
     def _made(self, name: str, interface: Interface, code: str, image: str | None, needs: tuple[str, ...],
               installs: bool) -> Any:  # fmt: skip
@@ -244,6 +250,7 @@ class _Compiler:
             "metrics": interface.metrics,
             "order": self._order(step, interface),
             "rest": self.rest,
+            **self._books(),
         }
 
     def _order(self, step: StepPlan, interface: Interface) -> dict[str, Any]:

@@ -57,17 +57,21 @@ def plugins_input(client: Client, options: Options, experiment: str) -> dict[str
 
 
 def environments(plan: Plan, tracker: Any) -> dict[str, dict[str, str]]:
-    """Step -> where its cells log to MLflow: a run of its own, made beforehand, below that of the whole run."""
-    from mlops_lab.tracking import URI, without_password
+    """Step -> where its cells log to MLflow: a run of its own, made beforehand, below that of the whole run.
+
+    In a notebook that keeps books of its own, it is the store alone: which experiment and run is handed from step to step.
+    """
+    from mlops_lab.tracking import URI, keeps_own_books, without_password
 
     uri = os.environ.get(URI, "")
     if tracker is None or not is_reachable_from_afar(uri) or without_password(uri) != uri:
         return {}
     found: dict[str, dict[str, str]] = {}
+    own_books = any(keeps_own_books(cell.source) for cell in plan.cells)
     for step in plan.steps:
         code = "\n".join(cell.source for cell in step.step.cells)
         if "mlflow" in code:
-            found[step.name] = tracker.environment(step.name, 1, code=code)
+            found[step.name] = tracker.environment(step.name, 1, own_books=own_books)
     return found
 
 
