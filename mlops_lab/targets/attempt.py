@@ -298,13 +298,14 @@ class Executor:
 
         step, text = planned.step, _code(planned)
         tracking: dict[str, str] = {}
+        uses = "mlflow" in text or self.notebook.settings.autolog
+        own = uses and self._keeps_own_books
         if self.tracker:
             # Only a step that uses MLflow waits until its run exists.
-            uses = "mlflow" in text or self.notebook.settings.autolog
-            of_step, own = self.tracker.environment, self._keeps_own_books
+            of_step = self.tracker.environment
             tracking = of_step(planned.name, attempt.number, own_books=own) if uses else self.tracker.base_environment()
-            if uses and own:
-                tracking["MLOPS_LAB_BOOKS"] = "own"
+        if own:
+            tracking["MLOPS_LAB_BOOKS"] = "own"
         return {
             # One hash seed for all steps: the order of a set must not change on its way from one to the next.
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),

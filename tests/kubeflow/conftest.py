@@ -27,7 +27,7 @@ from .rules import arrives
 from .server import Cluster, serve
 
 BARE = Path(__file__).with_name("bare.py")
-SLOW = re.compile(r"\b(numpy|pandas|matplotlib|scipy|sklearn|seaborn|torch)\b")
+SLOW = re.compile(r"\b(numpy|pandas|matplotlib|scipy|sklearn|seaborn|torch|mlflow)\b")
 # MLOps Lab; and what no step's container has, since only Jupyter Server asks for it, and which takes 2 s to import.
 NOT_THERE = ("mlops_lab", "_mlops_lab", "__editable__", "rfc3987_syntax")
 

@@ -7,11 +7,12 @@ import json
 import nbformat
 
 import mlops_lab
-from mlops_lab.runtime import handback
+from mlops_lab.runtime import conflicts, handback
 from mlops_lab.targets import Options
 from mlops_lab.targets.kubeflow import prepare
-from mlops_lab.targets.kubeflow.compile import compile_pipeline
+from mlops_lab.targets.kubeflow.compile import _Compiler, compile_pipeline
 from mlops_lab.targets.kubeflow.podlog import PodLog
+from mlops_lab.tracking import Tracker
 
 from .cluster import CELLS, Pod, later, succeeds
 
@@ -33,18 +34,32 @@ def test_kfps_own_mlflow_run_is_shown_and_no_second_one_is_opened(cluster, noteb
 def test_a_run_is_tracked_in_the_users_mlflow_as_a_local_one_is(cluster, notebook, tmp_path, monkeypatch):
     from mlflow import MlflowClient
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"  # stands for a server that pods can reach
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setattr(prepare, "is_reachable_from_afar", lambda uri: uri == store)
     metrics = Pod("total", 3).begin().say(type="metrics", step="total", values={"accuracy": 0.5}).end(tmp_path)
     later(
         cluster, succeeds(cluster, tmp_path, "numbers", 2), lambda: cluster.task("total", "SUCCEEDED", metrics.log), cluster.end
     )
-    run = mlops_lab.load(notebook(CELLS)).run(on="kubeflow", experiment="there")
+    path = notebook([*CELLS[:2], ("step:total", "import mlflow\nmlflow.log_metric('m', sum(numbers))")])
+    run = mlops_lab.load(path).run(on="kubeflow", experiment="there")
     assert run.status == "done" and run.metrics == {"accuracy": 0.5}
-    client = MlflowClient(f"sqlite:///{tmp_path / '.mlops_lab' / 'mlflow.db'}")
+    client = MlflowClient(store)
     experiment = client.get_experiment_by_name("there").experiment_id
     found = {r.data.tags["mlflow.runName"]: r for r in client.search_runs([experiment])}
     assert set(found) == {run.id, "numbers", "total"} and {r.info.status for r in found.values()} == {"FINISHED"}
     assert "executed.ipynb" in [artifact.path for artifact in client.list_artifacts(found["total"].info.run_id)]
+    executors = cluster.run["pipeline_spec"]["deploymentSpec"]["executors"]
+    sent = {row["name"]: row["value"] for row in executors["exec-total"]["container"]["env"]}
+    assert sent == {
+        "MLFLOW_TRACKING_URI": store,
+        "MLFLOW_RUN_ID": found["total"].info.run_id,
+        "MLFLOW_EXPERIMENT_ID": experiment,
+    }
+    assert "env" not in executors["exec-numbers"]["container"]
+    chooses = mlops_lab.load(notebook([("step:a", "import mlflow\nmlflow.set_experiment('mine')")])).plan
+    tracker = Tracker(None, lambda event: None, store, "there")
+    assert prepare.environments(chooses, tracker) == {"a": {"MLFLOW_TRACKING_URI": store}}
 
 
 def test_a_step_logs_its_notebook_to_the_mlflow_run_that_was_opened_for_it(tmp_path, monkeypatch):
@@ -69,6 +84,35 @@ def test_a_step_logs_its_notebook_to_the_mlflow_run_that_was_opened_for_it(tmp_p
     events = PodLog("total", 1).read(pod.log.encode(), True)
     assert [e.run_id for e in events if hasattr(e, "run_id")] == [opened]
     assert [e.values for e in events if hasattr(e, "values")] == [{"accuracy": 0.5, "from_the_cells": 2.0}]
+
+
+def test_books_of_a_notebooks_own_are_handed_from_step_to_step(run_all_locally, notebook):
+    """Without a server, and where KFP's plugin has a run of its own for each task."""
+    cells = [
+        ("", "import mlflow\nNAME = 'mine'\nmlflow.set_experiment(NAME)"),
+        ("step:open", "mlflow.start_run(run_name='long')\nmlflow.log_param('p', 1)"),
+        ("step:close", "print(mlflow.active_run().info.run_name)\nmlflow.end_run()\nprint(len(mlflow.search_runs()))"),
+        ("step:other", "z = 3"),  # which nothing that is done with MLflow concerns
+    ]
+    environment = {"env": {"MLFLOW_RUN_ID": "of-the-plugin", "MLFLOW_EXPERIMENT_ID": "7"}}
+    path = notebook(cells, {"mlops_lab": {"steps": {"open": environment, "close": environment}}})
+    (run,) = run_all_locally([mlops_lab.load(path).plan])
+    assert all(run.has(step) for step in run.compiled.steps), run.log[-3000:]
+    assert [o.text for cell in run.executed("close").cells for o in cell.get("outputs", ())] == ["long\n1\n"]
+
+
+def test_a_step_that_asks_a_store_in_files_is_refused_where_unrelated_steps_logged(notebook):
+    """Each has logged into a copy of its own, and one of them would be all that is there."""
+    code = "import mlflow\nwith mlflow.start_run():\n    mlflow.log_metric('m', 1)"
+    plan = mlops_lab.load(notebook([("step:a", code), ("step:b", code), ("step:c", "print(mlflow.search_runs())")])).plan
+    assert "a" not in plan.sources["b"] and plan.ask_mlflow == {"c"}
+    logged = {name: {"above": [], "reads": {}, "writes": {"mlflow.db": name}} for name in "ab"}
+    told = [compiler.content(plan[step], compiler.interfaces[step]) for compiler in [_Compiler(plan, False)] for step in "abc"]
+    assert all(row["own_books"] and row["asks_mlflow"] for row in told)
+    assert "ML202: step 'a' writes the file mlflow.db, and step 'b'" in conflicts.conflict(logged, told[2]["asks_mlflow"])
+    assert conflicts.conflict(logged) == ""  # where nobody asks, what is logged in a pod stays there
+    plain = mlops_lab.load(notebook([("step:a", code)])).plan
+    assert "own_books" not in _Compiler(plain, False).content(plain["a"], _Compiler(plain, False).interfaces["a"])
 
 
 def test_what_steps_left_in_mlflow_comes_back_where_their_logs_can_not_be_read(cluster, notebook, tmp_path, monkeypatch):
