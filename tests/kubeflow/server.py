@@ -8,6 +8,7 @@ so is an answer of ours. What a cluster does (tasks that start, pods that write 
 
 from __future__ import annotations
 
+import base64
 import inspect
 import itertools
 import json
@@ -25,6 +26,8 @@ from mlops_lab.targets.kubeflow.podlog import _fnv1a
 
 CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13, 503: 14}  # HTTP -> gRPC, as the gateway maps them
 LOG = re.compile(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log")  # of the API server, but in no specification
+# In the specification until 2.14, as `read_artifact`; its answer is `V2beta1ReadArtifactResponse`: base64 in `data`.
+ARTIFACT = re.compile(r"/apis/v2beta1/runs/([^/]+)/nodes/([^/]+)/artifacts/([^/:]+):read")
 
 
 # -- the specification --------------------------------------------------------------------------------------------------
@@ -107,6 +110,7 @@ class Cluster:
         self.calls, self.violations, self.troubles = [], [], []
         self.trouble_at = ("", "", [])  # verb, path, and what happens to the next calls of this one
         self.logs_are_forbidden = False
+        self.archive = None  # node -> log, where Argo keeps logs of what has ended
         self.plugins_output = None
         self.numbers = itertools.count(1)
         self.lock = threading.RLock()
@@ -143,6 +147,8 @@ class Cluster:
                 if retried:
                     pod = f"{workflow}-retry-system-container-impl-{_fnv1a(f'{node}({attempt - 1})')}"
                 self.pods[pod] = log.encode()
+                if self.archive is not None and "end_time" in detail:
+                    self.archive[f"{workflow}-{pod.rpartition('-')[2]}"] = log.encode()
             if run["state"] == "PENDING":
                 run["state"] = "RUNNING"
 
@@ -257,6 +263,12 @@ class Cluster:
             raise Problem(500, f'Failed to read logs for run {run_id}: pods "{pod}" not found')
         return self.pods[pod]
 
+    def artifact(self, run_id, node, name):
+        self._known(self.runs, run_id, "Run")
+        if name != "main-logs" or node not in (self.archive or {}):
+            raise Problem(404, f"Failed to read artifact: artifact runs/{run_id}/nodes/{node}/artifacts/{name} not found")
+        return json.dumps({"data": base64.b64encode(self.archive[node]).decode()}).encode()
+
     def _known(self, rows, key, what):
         if key not in rows:
             raise Problem(404, f"{what} {key} not found.")
@@ -329,6 +341,8 @@ def serve(cluster, prefix=""):
                 raise Problem(401, "Request header error: there is no user identity header")
             if log := LOG.fullmatch(unquote(parts.path)):
                 return cluster.log(*log.groups()), "text/plain"
+            if artifact := ARTIFACT.fullmatch(unquote(parts.path)):
+                return cluster.artifact(*artifact.groups()), "application/json"
             for verb, pattern, operation, query_types, body_type, model in table:
                 found = pattern.fullmatch(unquote(parts.path))
                 if verb == self.command and found:

@@ -46,6 +46,10 @@ def test_every_call_follows_the_specification(cluster, client):
     child = next(d for d in found.run_details.task_details if d.display_name == "train").child_tasks[0].pod_name
     assert next(client.log(made.run_id, pod) for pod in pods_of("train", [child], 0, 1)) == b"hello\n"
     assert client.log(made.run_id, "no-such-pod") is None
+    assert client.archived_log(made.run_id, child) is None
+    cluster.archive = {}
+    cluster.task("train", "SUCCEEDED", "hello\nbye\n")
+    assert client.archived_log(made.run_id, child) == b"hello\nbye\n"
     client.terminate(made.run_id)
     cluster.end("CANCELED")
     client.retry(made.run_id)

@@ -213,6 +213,34 @@ def test_without_the_right_to_see_logs_states_still_come(cluster, notebook, tmp_
     assert sum("can't be read" in message.text for message in run.state.messages) == 1
 
 
+@pytest.mark.parametrize("trouble", ["gone", "forbidden"])
+def test_what_argo_keeps_of_logs_is_read_where_pods_are_gone_or_their_logs_not_to_be_seen(cluster, notebook, tmp_path, trouble):
+    cluster.archive, cluster.logs_are_forbidden = {}, trouble == "forbidden"
+    path = notebook(CELLS, {"mlops_lab": {"steps": {"total": {"retries": 1}}}})
+    failure = {"kind": "error", "message": "OSError: flaky", "cell": 3}
+    first = Pod("total", 3).begin().print("first\n").end(tmp_path, status="failed", failure=failure)
+    second = Pod("total", 3).begin().print("second\n").end(tmp_path)
+
+    def totals():
+        for attempt, pod in ((1, first), (2, second)):
+            cluster.task("total", "SUCCEEDED", pod.log, attempt=attempt, retried=True)
+        cluster.pods.clear()
+
+    def numbers():
+        succeeds(cluster, tmp_path, "numbers", 2)()
+        cluster.pods.clear()
+
+    later(cluster, numbers, totals, cluster.end)
+    run = mlops_lab.load(path).run(on="kubeflow", tracking=False)
+    assert run.status == "done" and run.steps["total"].state.attempt == 2
+    assert (printed(run, "numbers"), printed(run, "total")) == ("this is numbers\n", "first\nsecond\n")
+    assert [c.outputs[0].data["text/html"] for c in run.notebook().cells if c.get("outputs")] == [
+        "<b>numbers</b>",
+        "<b>total</b>",
+    ]
+    assert not [message for message in run.state.messages if "stay on" in message.text]
+
+
 def test_attempts_that_kfp_makes_are_told_one_by_one(cluster, notebook, tmp_path):
     path = notebook(CELLS, {"mlops_lab": {"steps": {"numbers": {"retries": 2}}}})
     failure = {"kind": "error", "message": "OSError: flaky", "cell": 2}

@@ -179,6 +179,39 @@ class Client:
                 return None
             raise
 
+    def archived_log(self, run_id: str, node: str) -> bytes | None:
+        """What the pod of one of Argo's nodes wrote, from where Argo keeps it: the artifact `main-logs` of the node, or None.
+
+        KFP's own installation has Argo keep logs; they are there once the pod has ended, and when it is gone. The route was
+        published until KFP 2.14 (`read_artifact`), and is served as it was by those that came after. No other artifact of a
+        task can be had by it: it finds what Argo has written, and KFP writes them itself.
+        """
+        import base64
+
+        try:
+            answer = self._call(
+                self._api.call_api,
+                "/apis/v2beta1/runs/{run_id}/nodes/{node_id}/artifacts/{artifact_name}:read",
+                "GET",
+                {"run_id": run_id, "node_id": node, "artifact_name": "main-logs"},
+                [],
+                {"Accept": "application/json"},
+                auth_settings=["Bearer"],
+                _preload_content=False,
+                _return_http_data_only=True,
+            )
+            return base64.b64decode(json.loads(answer.data).get("data") or "", validate=True)
+        except Unavailable as error:
+            if error.status != 500:
+                raise
+            return None
+        except KubeflowError as error:
+            if error.status in (400, 403, 404, 405, 501):
+                return None
+            raise
+        except (ValueError, AttributeError):  # no such answer
+            return None
+
     # -- recurring runs -------------------------------------------------------------------------------------------
 
     def create_recurring(self, body: Any) -> Any:

@@ -23,7 +23,7 @@ from mlops_lab.plan import Plan, make_plan
 from mlops_lab.runs import RunFolder
 from mlops_lab.targets.kubeflow import from_mlflow, waiting
 from mlops_lab.targets.kubeflow.client import Client, KubeflowError, Unavailable
-from mlops_lab.targets.kubeflow.podlog import PodLog, is_executor, pods_of
+from mlops_lab.targets.kubeflow.podlog import PodLog, is_executor, is_name_of_pod, pods_of
 from mlops_lab.targets.kubeflow.record import Remote
 from mlops_lab.tracking import URI, without_password
 
@@ -216,7 +216,7 @@ class Follower:
         log = None
         attempt = max(step.attempt, 1)
         while True:
-            content = self._content(name, detail, attempt)
+            content = self._content(name, detail, attempt, ended)
             if content is None and (attempt > 1 or step.status != "waiting" or not self._ran(detail)):
                 return log
             if step.attempt < attempt or step.status == "waiting":
@@ -237,11 +237,20 @@ class Follower:
         told = sum(step.status == "cached" and step.from_run == _CACHE for step in self.state.steps.values())
         return not (str(detail.state) == "SUCCEEDED" and told < self.taken)
 
-    def _content(self, name: str, detail: Any, attempt: int) -> bytes | None:
-        known = self.pods.get((name, attempt))
+    def _content(self, name: str, detail: Any, attempt: int, ended: bool) -> bytes | None:
+        """What an attempt has written so far: its pod's log, or what Argo keeps of it where that is gone or hidden from us."""
         children = [child.pod_name for child in detail.child_tasks or () if child.pod_name]
+        pods = pods_of(name, children, self.remote.retries.get(name, 0), attempt)
+        content = self._of_pods(name, detail, attempt, pods)
+        if content is None and ended and self._ran(detail):
+            kept = (self.client.archived_log(self.remote.run_id, node) for node in pods if not is_name_of_pod(node))
+            content = next((one for one in kept if one is not None), None)
+        return content
+
+    def _of_pods(self, name: str, detail: Any, attempt: int, pods: list[str]) -> bytes | None:
+        known = self.pods.get((name, attempt))
         told = [detail.pod_name] if detail.pod_name and attempt == 1 and not self.remote.retries.get(name) else []
-        for pod in [known] if known else [*told, *pods_of(name, children, self.remote.retries.get(name, 0), attempt)]:
+        for pod in [known] if known else [*told, *pods]:
             try:
                 content = self.client.log(self.remote.run_id, pod)
             except Unavailable:

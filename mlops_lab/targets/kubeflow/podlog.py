@@ -144,6 +144,11 @@ def pods_of(step: str, children: Iterable[str], retries: int, attempt: int) -> l
     return list(dict.fromkeys(names))
 
 
+def is_name_of_pod(name: str) -> bool:
+    """True for a name that is no id of one of Argo's nodes."""
+    return "-system-container-impl-" in name
+
+
 def is_executor(node: str, step: str) -> bool:
     """True if a node's id is the one that Argo gives to the node which runs a step."""
     workflow, _, number = node.rpartition("-")
