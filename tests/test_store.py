@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mlops_lab.runtime import store as store_module
@@ -44,6 +45,15 @@ def test_equal_values_are_stored_once_and_nothing_else_is_left(tmp_path: Path) -
     assert saved(Store(tmp_path), LARGE) == saved(Store(tmp_path), LARGE.copy())
     Store(tmp_path).digest_of(packed(LARGE + 1))  # digested, never saved
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+def test_dates_that_were_only_looked_at_are_stored_as_before(tmp_path: Path) -> None:
+    """What pandas computes of an array of dates and keeps there (a plot asks for it) is no change of the frame."""
+    store, value = Store(tmp_path), pd.DataFrame({"x": [1.0, 2.0]}, index=pd.DatetimeIndex(["1959-03-31", "1959-06-30"]))
+    name = saved(store, value)
+    assert value.index.array._creso and "_cache" in vars(value.index.array), "else there is nothing to leave out"  # type: ignore[attr-defined]
+    assert saved(store, value) == name
+    pd.testing.assert_frame_equal(loaded(store, name), value)  # type: ignore[arg-type]
 
 
 def test_a_store_without_nameless_files_works_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

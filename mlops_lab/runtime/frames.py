@@ -20,7 +20,18 @@ def reduce(value: Any, packer: Any) -> Any:
             packer.copied.update(map(id, arrays_of(data)))
     if hasattr(type(value), "_internal_names") and "_mgr" in getattr(value, "__dict__", ()):
         return _frame(value)
+    if hasattr(value, "_ndarray") and "_cache" in getattr(value, "__dict__", ()):
+        return _without_cache(value)
     return NotImplemented
+
+
+def _without_cache(value: Any) -> Any:
+    """An array of dates or periods without what it has computed of itself, which a look at it adds (a plot, say)."""
+    maker, arguments, state = value.__reduce_ex__(5)[:3]
+    if not isinstance(state, tuple) or not isinstance(state[-1], dict):
+        return NotImplemented
+    rest = {name: held for name, held in state[-1].items() if name != "_cache"}
+    return maker, arguments, (*state[:-1], rest) if rest else state[:-1]
 
 
 def lists_of_classes() -> set[int]:
@@ -104,4 +115,4 @@ def _set_frame(value: Any, content: tuple[Any, dict[str, Any]]) -> Any:
 
 
 def _is_pandas(value: Any) -> bool:
-    return type(value).__module__.startswith("pandas.core.arrays")
+    return type(value).__module__.startswith(("pandas.core.arrays", "pandas.arrays"))
