@@ -51,7 +51,7 @@ def test_dates_that_were_only_looked_at_are_stored_as_before(tmp_path: Path) -> 
     """What pandas computes of an array of dates and keeps there (a plot asks for it) is no change of the frame."""
     store, value = Store(tmp_path), pd.DataFrame({"x": [1.0, 2.0]}, index=pd.DatetimeIndex(["1959-03-31", "1959-06-30"]))
     name = saved(store, value)
-    assert value.index.array._creso and "_cache" in vars(value.index.array), "else there is nothing to leave out"  # type: ignore[attr-defined]
+    assert value.index._data._creso and "_cache" in vars(value.index._data), "else there is nothing to leave out"
     assert saved(store, value) == name
     pd.testing.assert_frame_equal(loaded(store, name), value)  # type: ignore[arg-type]
 
