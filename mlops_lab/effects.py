@@ -95,7 +95,7 @@ def passage_of(tree: ast.Module, known: Survey) -> Passage:
 def _passage(tree: ast.Module, names: Names) -> Passage:
     flow = Flow(names)
     flow.run(tree.body)
-    touches = mutation.touched(mutation.own_nodes(tree), names.modules, names.stateful, names.parameters)
+    touches = mutation.touched(mutation.body_kinds(tree), names.modules, names.stateful, names.parameters)
     effects = Effects(
         reads=frozenset(flow.need),
         binds=frozenset(flow.sure),

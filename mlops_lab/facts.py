@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 from mlops_lab import files, mutation
@@ -16,8 +17,8 @@ from mlops_lab.scopes import (
     BINDING,
     FunctionNode,
     bound_by,
-    every_node,
     free_names,
+    kinds,
     mangled,
     module_names,
     once,
@@ -27,9 +28,9 @@ from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import IDENTIFIER, code_in, named_in_texts
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
-_NESTED = frozenset({*FunctionNode, ast.ClassDef})
-_DEFINED = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef})
-_LOOKED_AT = BINDING | {ast.Call, ast.Assign}
+_NESTED = (*FunctionNode, ast.ClassDef)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
 _READS_PICKLES = frozenset({"load", "loads", "read_pickle", "Unpickler"})
 
 
@@ -54,7 +55,7 @@ class Facts:
     definitions: tuple[tuple[str, Definition], ...]
     carries: tuple[tuple[str, frozenset[str]], ...]
     texts: tuple[tuple[str, ast.AST], ...]
-    bound: dict[str, int]
+    bound: Counter[str]
     late_names: frozenset[str]
     handled: frozenset[str]
     otherwise: frozenset[str]
@@ -71,75 +72,65 @@ def facts_of(tree: ast.AST) -> Facts:
     body: list[ast.stmt] = tree.body  # type: ignore[attr-defined]
     loads, stores = module_names(body)
     modules: set[str] = set()
+    stateful: set[str] = set()
     handled: set[str] = set()
     otherwise: set[str] = set()
     functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
     definitions: list[tuple[str, Definition]] = []
     carries: list[tuple[str, frozenset[str]]] = []
-    own = mutation.own_nodes(tree)
-    for node in own:
-        kind = node.__class__
-        if kind is ast.ExceptHandler:
-            handled |= {node.name} if node.name else set()  # type: ignore[attr-defined]
-            continue
-        if kind is ast.Name:
-            if node.ctx.__class__ is not ast.Load:  # type: ignore[attr-defined]
-                otherwise.add(node.id)  # type: ignore[attr-defined]
-            continue
-        if kind not in _LOOKED_AT:
-            continue
-        otherwise.update(bound_by(node))
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            modules.update(bound_by(node))
-        elif isinstance(node, ast.Call):
+    for statement in body:
+        own = mutation.own_kinds(statement)
+        handled.update(node.name for node in own.get(ast.ExceptHandler, ()) if node.name)
+        otherwise.update(node.id for node in own.get(ast.Name, ()) if node.ctx.__class__ is not ast.Load)
+        for kind in (BINDING & own.keys()) - {ast.ExceptHandler}:
+            otherwise.update(name for node in own[kind] for name in bound_by(node))
+        modules.update(name for kind in _IMPORTS for node in own.get(kind, ()) for name in bound_by(node))
+        functions += [node for kind in _FUNCTIONS for node in own.get(kind, ())]
+        definitions += [(node.name, node) for kind in (*_FUNCTIONS, ast.ClassDef) for node in own.get(kind, ())]
+        for node in own.get(ast.Call, ()):
             magic, text = ipython_call(node), code_in(node)
             otherwise |= of_magic(*magic).stores if magic else set()
             otherwise |= module_names(text.body)[1] if text else set()
-        elif kind in _DEFINED:
-            definitions.append((node.name, node))  # type: ignore[attr-defined, arg-type]
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                functions.append(node)
-        elif isinstance(node, ast.Assign):
+        for node in own.get(ast.Assign, ()):
             names = [name for target in node.targets for name in mutation.roots(target)]
             if isinstance(node.value, ast.Lambda):
                 definitions += [(name, node.value) for name in names]
             elif names:
                 carried = _carried(node.value)
                 carries += [(name, carried) for name in names] if carried else []
+        stateful |= mutation.stateful_names(own)
     inner = [scope for statement in body for scope in _nested(statement)]
-    words, bound, pickles = _words(tree)
+    words = [_words(statement) for statement in body]
     return Facts(
         loads=frozenset(loads),
         stores=frozenset(stores),
         modules=frozenset(modules),
-        stateful=frozenset(mutation.stateful_names(own)),
+        stateful=frozenset(stateful),
         functions=tuple(functions),
         definitions=tuple(definitions),
         carries=tuple(carries),
         texts=tuple(found for statement in body if (found := _text(statement))),
-        bound=bound,
+        bound=Counter(name for _, bound, _ in words for name in bound),
         late_names=frozenset().union(*(free_names(scope)[0] | named_in_texts(scope) for scope in inner)),
         handled=frozenset(handled),
         otherwise=frozenset(otherwise.union(*(free_names(scope)[1] for scope in inner))),
         shared=tuple(frozenset(names) for statement in body for names in mutation.shared_in(statement)),
         anew=_anew(body),
         targets=frozenset().union(*(mutation.comprehension_names(statement) for statement in body)),
-        words=words,
-        pickles=pickles,
+        words=_ALWAYS.union(*(each for each, _, _ in words)),
+        pickles=any(pickles for _, _, pickles in words),
     )
 
 
 @once
 def _nested(statement: ast.AST) -> list[ast.AST]:
     """The functions and classes anywhere in a statement, those in texts of code included."""
-    found: list[ast.AST] = []
-    for node in every_node(statement):
-        if node.__class__ in _NESTED:
-            found.append(node)
-        elif isinstance(node, ast.Call):
-            text = code_in(node)
-            if text:
-                found += [n for n in ast.walk(text) if n.__class__ in _NESTED]
+    nodes = kinds(statement)
+    found: list[ast.AST] = [node for kind in _NESTED for node in nodes.get(kind, ())]
+    for node in nodes.get(ast.Call, ()):
+        text = code_in(node)
+        if text:
+            found += [n for n in ast.walk(text) if n.__class__ in _NESTED]
     return found
 
 
@@ -150,10 +141,9 @@ def _carried(value: ast.AST) -> frozenset[str]:
     """
     if value.__class__ is ast.Constant:
         return frozenset()
-    nodes = every_node(value)
-    called = {id(n.func) for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-              and not n.func.id[:1].isupper()}  # fmt: skip
-    return frozenset(n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in called)
+    nodes = kinds(value)
+    called = {id(n.func) for n in nodes.get(ast.Call, ()) if isinstance(n.func, ast.Name) and not n.func.id[:1].isupper()}
+    return frozenset(n.id for n in nodes.get(ast.Name, ()) if id(n) not in called)
 
 
 def _text(statement: ast.stmt) -> tuple[str, ast.AST] | None:
@@ -174,33 +164,27 @@ def _anew(body: list[ast.stmt]) -> frozenset[str]:
     return frozenset(found)
 
 
-@once
+_ALWAYS = frozenset({"__main__", "__name__", "globals", "get_ipython"})
+
+
 def words_of(node: ast.AST) -> frozenset[str]:
     """Every name that the analysis may look up in the survey for a piece of code: also attributes, and words of its texts."""
-    return _words(node)[0]
+    return _words(node)[0] | _ALWAYS
 
 
-def _words(tree: ast.AST) -> tuple[frozenset[str], dict[str, int], bool]:
-    words = {"__main__", "__name__", "globals", "get_ipython"}
-    bound: dict[str, int] = {}
-    called: set[str] = set()
-    texts: list[str] = []
-    for node in every_node(tree):
-        kind = node.__class__
-        if kind is ast.Name:
-            words.add(node.id)  # type: ignore[attr-defined]
-            if node.ctx.__class__ is ast.Store:  # type: ignore[attr-defined]
-                bound[node.id] = bound.get(node.id, 0) + 1  # type: ignore[attr-defined]
-        elif kind is ast.Attribute:
-            words.add(node.attr)  # type: ignore[attr-defined]
-        elif kind is ast.Call:
-            called.add(getattr(node.func, "attr", "") or getattr(node.func, "id", ""))  # type: ignore[attr-defined]
-        elif kind is ast.Constant:
-            if node.value.__class__ is str:  # type: ignore[attr-defined]
-                texts.append(node.value)  # type: ignore[attr-defined]
-        elif kind is ast.ClassDef:
-            loads, stores = free_names(node)
-            words |= mangled({*loads, *stores}, node.name)  # type: ignore[attr-defined]
+@once
+def _words(code: ast.AST) -> tuple[frozenset[str], list[str], bool]:
+    """The words of a piece of code, the names that it binds (each as often as it does), and whether it may load a pickle."""
+    nodes = kinds(code)
+    names = nodes.get(ast.Name, ())
+    words = {node.id for node in names}
+    words.update([node.attr for node in nodes.get(ast.Attribute, ())])
+    called = {getattr(node.func, "attr", "") or getattr(node.func, "id", "") for node in nodes.get(ast.Call, ())}
+    for node in nodes.get(ast.ClassDef, ()):
+        loads, stores = free_names(node)
+        words |= mangled({*loads, *stores}, node.name)
     if not called.isdisjoint(("exec", "eval", "get_ipython")):  # texts are read as code
+        texts = [node.value for node in nodes.get(ast.Constant, ()) if node.value.__class__ is str]
         words.update(word for text in texts for word in IDENTIFIER.findall(text + unicodedata.normalize("NFKC", text)))
+    bound = [node.id for node in names if node.ctx.__class__ is ast.Store]
     return frozenset(words), bound, not called.isdisjoint(_READS_PICKLES)

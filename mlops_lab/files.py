@@ -84,7 +84,10 @@ def may_fold(value: ast.AST) -> bool:
     """False for an expression of which `fold` makes nothing, whatever names are known."""
     if isinstance(value, ast.Call):
         return not value.keywords and _called(value)[0] in _FOLDED_CALLS
-    return isinstance(value, (ast.Constant, ast.Name, ast.JoinedStr, ast.BinOp))
+    return value.__class__ in _FOLDED
+
+
+_FOLDED = frozenset({ast.Constant, ast.Name, ast.JoinedStr, ast.BinOp, ast.Call})
 
 
 def fold(node: ast.AST, known: Mapping[str, str], gap: str | None = None) -> str | None:
@@ -137,7 +140,7 @@ def _opened(call: ast.Call, known: Mapping[str, str]) -> Iterator[tuple[str, ast
         yield _by_mode(_argument(call, 0, "mode")), receiver  # `path.open("w")`
     elif name == "open":
         yield _by_mode(_argument(call, 1, "mode")), first
-    elif name in _PATH_READ | _PATH_WRITE and receiver is not None:
+    elif receiver is not None and (name in _PATH_READ or name in _PATH_WRITE):
         if _path(receiver, known) != UNKNOWN:
             yield ("read" if name in _PATH_READ else "write"), receiver
     elif name in _PATH_METHODS and receiver is not None and fold(receiver, known):
@@ -167,12 +170,11 @@ def _opened(call: ast.Call, known: Mapping[str, str]) -> Iterator[tuple[str, ast
         if target is not None:
             yield _COMMON[name], target
     elif name not in _MAKE_PATHS:
-        verb = re.split(r"_|(?<=[a-z])(?=[A-Z])", name, maxsplit=1)[0].lower()
-        kind = "read" if verb in _READ_VERBS else "write" if verb in _WRITE_VERBS else "mention"
         for argument in [*call.args, *(k.value for k in call.keywords)]:
-            path = fold(argument, known)
+            path = fold(argument, known) if argument.__class__ in _FOLDED else None
             if path and _is_file(path):
-                yield kind, argument
+                verb = re.split(r"_|(?<=[a-z])(?=[A-Z])", name, maxsplit=1)[0].lower()
+                yield ("read" if verb in _READ_VERBS else "write" if verb in _WRITE_VERBS else "mention"), argument
 
 
 def _by_mode(mode: ast.AST | None) -> str:

@@ -14,7 +14,16 @@ from mlops_lab import files, randomness
 from mlops_lab.late import Late, Names
 from mlops_lab.magic_effects import of_magic
 from mlops_lab.reflection import FRAMES, Opaque, asks_for_main, reflections, runs_tests
-from mlops_lab.scopes import bound_by, children, evaluated_here, every_node, free_names, mangled, module_names
+from mlops_lab.scopes import (
+    bound_by,
+    children,
+    evaluated_here,
+    every_node,
+    free_names,
+    kinds,
+    mangled,
+    module_names,
+)
 from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
 
@@ -194,9 +203,9 @@ class Flow:
         self.aside(node.values[1:])
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        if node.value == "__main__" or (isinstance(node.value, str) and "import" in node.value and "__main__" in node.value):
-            self._reflect("__main__", node.lineno)
         if isinstance(node.value, str):
+            if node.value == "__main__" or ("__main__" in node.value and "import" in node.value):
+                self._reflect("__main__", node.lineno)
             for name in names_in_text(node.value):
                 self.use(name)
 
@@ -306,25 +315,28 @@ class Flow:
         for name in named_in_texts(node):
             self.use(name)
         self.late_stores |= stores
-        for inner in every_node(node):
-            if isinstance(inner, ast.Call):
-                self._call(inner)
-            elif isinstance(inner, ast.Attribute):
-                self._attribute(inner)
-        self.draws = self.draws or randomness.reaches_generator(every_node(node), self.stateful)
+        nodes = kinds(node)
+        attributes = nodes.get(ast.Attribute, ())
+        for inner in nodes.get(ast.Call, ()):
+            self._call(inner)
+        for inner in attributes:
+            self._attribute(inner)
+        self.draws = self.draws or randomness.reaches_generator(attributes, self.stateful)
 
     visit_Lambda = visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _scope
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        chain: list[ast.AST] = [node]
-        while isinstance(chain[-1], ast.Attribute):
-            self._attribute(chain[-1])
-            chain.append(chain[-1].value)
+        chain: list[ast.Attribute] = []
+        inner: ast.AST = node
+        while isinstance(inner, ast.Attribute):
+            self._attribute(inner)
+            chain.append(inner)
+            inner = inner.value
         if not self.draws:
             self.draws = randomness.reaches_generator(chain, self.stateful)
-        self.visit(chain[-1])
+        self.visit(inner)
 
     def _attribute(self, node: ast.Attribute) -> None:
         if node.attr in FRAMES or node.attr == "get_ipython":

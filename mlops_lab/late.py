@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mlops_lab import files, mutation, randomness
 from mlops_lab.facts import words_of
 from mlops_lab.reflection import reflections
-from mlops_lab.scopes import FunctionNode, bound_by, every_node, free_names, parameters_of, remembered
+from mlops_lab.scopes import BINDING, FunctionNode, bound_by, free_names, kinds, once, parameters_of, remembered
 from mlops_lab.texts import named_in_texts
 
 _NOTHING: frozenset[str] = frozenset()
@@ -116,37 +116,41 @@ def _looked_up(node: ast.AST, known: Names) -> Late:
     touches: set[str] = set()
     opened: set[Opened] = set()
     draws = seeds = False
-    for inner in every_node(node):
-        if not isinstance(inner, FunctionNode):
-            continue
-        nodes = mutation.own_nodes(inner)
-        local = {name for n in nodes for name in bound_by(n)} | set(parameters_of(inner))
-        touches |= mutation.touched(nodes, known.modules, known.stateful, known.parameters) - local
+    for inner in (inner for kind in FunctionNode for inner in kinds(node).get(kind, ())):
+        nodes = mutation.body_kinds(inner)
+        touches |= mutation.touched(nodes, known.modules, known.stateful, known.parameters) - _locals(inner)
         opened |= files_of(inner, known.constants, {})
-        own = known.stateful | set(parameters_of(inner)) | set(mutation.stateful_names(nodes))
-        draws = draws or randomness.reaches_generator(nodes, own)
-        for part in nodes:
-            if isinstance(part, ast.Call):
-                name = part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", "")
-                seeds = seeds or randomness.seeds(part, name)
-                draws = draws or randomness.draws(part, name, own)
+        own = known.stateful | set(parameters_of(inner)) | mutation.stateful_names(nodes)
+        draws = draws or randomness.reaches_generator(nodes.get(ast.Attribute, ()), own)
+        for part in nodes.get(ast.Call, ()):
+            name = part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", "")
+            seeds = seeds or randomness.seeds(part, name)
+            draws = draws or randomness.draws(part, name, own)
     vague = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(files.is_vague(path) for _, path in opened)
     sure = frozenset(f for f in opened if not (vague and files.is_vague(f[1])))
     opens = Opener(node, known) if vague and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
     return Late(loads | reflections(node) | named_in_texts(node), stores, frozenset(touches), sure, opens, draws, seeds)
 
 
+@once
+def _locals(function: ast.AST) -> frozenset[str]:
+    """The names that a function binds in its own body, its parameters included."""
+    nodes = mutation.body_kinds(function)
+    bound = [name for kind in (BINDING | {ast.Name}) & nodes.keys() for node in nodes[kind] for name in bound_by(node)]
+    return frozenset([*bound, *parameters_of(function)])
+
+
 def files_of(function: ast.AST, constants: Mapping[str, str], given: Mapping[str, str]) -> set[Opened]:
     """The files that a function opens in its own body where its parameters have these texts."""
-    nodes = mutation.own_nodes(function)
-    calls = [n for n in nodes if isinstance(n, ast.Call)]
+    nodes = mutation.body_kinds(function)
+    calls = nodes.get(ast.Call)
     if not calls:
         return set()
-    local = {name for n in nodes for name in bound_by(n)} | set(parameters_of(function))
+    local = _locals(function)
     texts = {name: text for name, text in constants.items() if name not in local} | dict(given)
     once_bound: dict[str, ast.AST | None] = {}
-    for node in nodes:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+    for node in nodes.get(ast.Assign, ()):
+        if len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             once_bound[name] = None if name in once_bound or name in given else node.value
     for name, value in once_bound.items():

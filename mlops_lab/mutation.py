@@ -7,9 +7,20 @@ runs). A wrong guess costs time: an edge too many, or a step that runs twice. St
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from mlops_lab.scopes import Comprehension, FunctionNode, every_node, is_flat, once, parameters_of, scope_nodes
+from mlops_lab.scopes import (
+    Comprehension,
+    FunctionNode,
+    Kinds,
+    by_kind,
+    every_node,
+    is_flat,
+    kinds,
+    once,
+    parameters_of,
+    scope_nodes,
+)
 
 # Methods that change their receiver even where their result is used.
 MUTATORS = frozenset(
@@ -47,23 +58,24 @@ _SAFE_ROOTS = frozenset("plt sns np pd px go mlflow json os sys time math warnin
 _STATEFUL_MAKERS = frozenset("default_rng RandomState Random Generator SeedSequence iter cycle count".split())
 
 
-def touched(nodes: Iterable[ast.AST], modules: frozenset[str], stateful: frozenset[str],
+def touched(nodes: Kinds, modules: frozenset[str], stateful: frozenset[str],
             parameters: Mapping[str, frozenset[int]]) -> set[str]:  # fmt: skip
-    """Names whose objects these nodes may change in place.
+    """Names whose objects these nodes (of statements as a whole) may change in place.
 
     `modules` are names bound by imports, `stateful` names of generators whose every use changes them, `parameters` the
     positions of the arguments that a function of the notebook changes.
     """
     found: set[str] = set()
-    listed = list(nodes)
-    dropped = {id(n.value.value if isinstance(n.value, ast.Await) else n.value) for n in listed if isinstance(n, ast.Expr)}
-    for node in listed:
-        if isinstance(node, (ast.Attribute, ast.Subscript)):
+    for kind in (ast.Attribute, ast.Subscript):
+        for node in nodes.get(kind, ()):
             if node.ctx.__class__ is not ast.Load:
                 found |= roots(node)
-        elif isinstance(node, ast.AugAssign):
-            found |= roots(node.target)
-        elif isinstance(node, ast.Call):
+    for node in nodes.get(ast.AugAssign, ()):
+        found |= roots(node.target)
+    calls = nodes.get(ast.Call, ())
+    if calls:
+        dropped = {id(n.value.value if isinstance(n.value, ast.Await) else n.value) for n in nodes.get(ast.Expr, ())}
+        for node in calls:
             found |= _changed_by_call(node, id(node) in dropped, modules, stateful, parameters)
     return found - modules
 
@@ -128,7 +140,7 @@ def roots(node: ast.AST) -> set[str]:
 @once
 def shared_in(statement: ast.AST) -> list[set[str]]:
     """Sets of names that may hold, or hold parts of, one object once a statement has run."""
-    return list(_shared(statement_nodes(statement)))
+    return list(_shared(own_kinds(statement)))
 
 
 @once
@@ -143,11 +155,8 @@ def bound_anew(statement: ast.AST) -> frozenset[str]:
         pairs = [(statement.target, statement.iter)]
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
         pairs = [(item.optional_vars, item.context_expr) for item in statement.items if item.optional_vars]
-    bound = {
-        n.id for target, _ in pairs for n in every_node(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    }
-    used = {n.id for _, value in pairs for n in every_node(value) if isinstance(n, ast.Name)}
-    return frozenset(bound - used)
+    bound = {n.id for target, _ in pairs for n in kinds(target).get(ast.Name, ()) if n.ctx.__class__ is ast.Store}
+    return frozenset(bound.difference(*([n.id for n in kinds(value).get(ast.Name, ())] for _, value in pairs)))
 
 
 def _paired(target: ast.AST, iterable: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
@@ -167,19 +176,15 @@ def comprehension_names(statement: ast.AST) -> frozenset[str]:
     """The variables of the comprehensions in a statement."""
     if is_flat(statement):
         return frozenset()
-    targets = [n.target for n in statement_nodes(statement) if isinstance(n, ast.comprehension)]
+    targets = [n.target for n in own_kinds(statement).get(ast.comprehension, ())]
     return frozenset(n.id for target in targets for n in every_node(target) if isinstance(n, ast.Name))
 
 
-_JOINING = frozenset(
-    {ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem, ast.Call}
-)
+_JOINING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem, ast.Call)
 
 
-def _shared(nodes: Iterable[ast.AST]) -> Iterator[set[str]]:
-    for node in nodes:
-        if node.__class__ not in _JOINING:
-            continue
+def _shared(nodes: Kinds) -> Iterator[set[str]]:
+    for node in (node for kind in _JOINING for node in nodes.get(kind, ())):
         pairs: list[tuple[ast.AST, ast.AST]] = []
         if isinstance(node, ast.Assign):
             pairs = [(target, node.value) for target in node.targets]
@@ -217,11 +222,11 @@ def _shown_by(value: ast.AST) -> set[str]:
     return roots(value)
 
 
-def stateful_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
+def stateful_names(nodes: Kinds) -> set[str]:
     """Names bound to a random generator or an iterator: each use of one changes it."""
-    for node in nodes:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _called(node.value)[0] in _STATEFUL_MAKERS:
-            yield from (t.id for t in node.targets if isinstance(t, ast.Name))
+    made = [node for node in nodes.get(ast.Assign, ()) if node.value.__class__ is ast.Call]
+    return {target.id for node in made if _called(node.value)[0] in _STATEFUL_MAKERS
+            for target in node.targets if isinstance(target, ast.Name)}  # fmt: skip
 
 
 def _kept_by_constructor(value: ast.AST) -> set[str]:
@@ -255,6 +260,18 @@ def own_nodes(tree: ast.AST) -> list[ast.AST]:
     """Nodes of a module or of one function's body, without the bodies of functions and classes nested in it."""
     body = [tree.body] if isinstance(tree, ast.Lambda) else tree.body  # type: ignore[attr-defined]
     return [node for statement in body for node in statement_nodes(statement)]
+
+
+@once
+def body_kinds(tree: ast.AST) -> Kinds:
+    """The same by class."""
+    return by_kind(own_nodes(tree))
+
+
+@once
+def own_kinds(statement: ast.AST) -> Kinds:
+    """The nodes of one statement by class, without the bodies of functions and classes in it."""
+    return kinds(statement) if is_flat(statement) else by_kind(statement_nodes(statement))
 
 
 @once

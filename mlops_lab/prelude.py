@@ -13,9 +13,10 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mlops_lab.facts import facts_of
 from mlops_lab.notebook import Cell
 from mlops_lab.roles import Role
-from mlops_lab.scopes import every_node, once, statement_names
+from mlops_lab.scopes import kinds, once, statement_names
 from mlops_lab.syntax import ipython_call
 
 # Calls that only configure, by the end of their dotted name. Seeds are not here: the state of the generators is passed
@@ -82,22 +83,23 @@ def replayable_in(cell: Cell, imported: frozenset[str]) -> list[Item]:
 
 def moves_path(cell: Cell, imported: frozenset[str]) -> bool:
     """True if it may change where modules are looked for by other means than a statement that is replayed."""
+    if "sys" not in facts_of(cell.tree).words:
+        return False
     replayed = {id(found.statement) for found in _candidates(cell.tree) if is_replayable(found, imported)}
     return any(id(statement) not in replayed and _moves_path(statement) for statement in cell.tree.body)
 
 
 @once
 def _moves_path(tree: ast.AST) -> bool:
-    for node in every_node(tree):
-        kept = node.value if isinstance(node, (ast.Attribute, ast.Subscript)) else None
-        is_used = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in _CHANGE_LISTS
-        is_set = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
-        if (_is_path(kept) and (is_used or is_set)) or (_is_path(node) and not isinstance(node.ctx, ast.Load)):  # type: ignore[attr-defined]
+    found = kinds(tree)
+    for node in found.get(ast.Attribute, ()):
+        is_loaded = isinstance(node.ctx, ast.Load)
+        if (is_loaded and node.attr in _CHANGE_LISTS and _is_path(node.value)) or (not is_loaded and _is_path(node)):
             return True
-    return False
+    return any(_is_path(node.value) and not isinstance(node.ctx, ast.Load) for node in found.get(ast.Subscript, ()))
 
 
-def _is_path(node: ast.AST | None) -> bool:
+def _is_path(node: ast.AST) -> bool:
     return (
         isinstance(node, ast.Attribute) and node.attr == "path" and isinstance(node.value, ast.Name) and node.value.id == "sys"
     )
@@ -110,14 +112,19 @@ def _candidates(tree: ast.AST) -> list[_Candidate]:
         imports = _is_import(statement)
         if imports or _is_configuration(statement):
             loads, stores = statement_names(statement)
-            if any(alias.name == "*" for n in every_node(statement) if isinstance(n, ast.ImportFrom) for alias in n.names):
+            if any(alias.name == "*" for n in kinds(statement).get(ast.ImportFrom, ()) for alias in n.names):
                 stores = stores | {"*"}
             found.append(_Candidate(statement, frozenset(stores), frozenset(loads - stores), imports))
     return found
 
 
 def _item(cell: Cell, found: _Candidate) -> Item:
-    return Item(cell, _code(found.statement), found.binds, found.needs, found.is_import, roots_in(found.statement))
+    kept: Item | None = found.__dict__.get("_item")
+    if kept and kept.cell is cell:
+        return kept
+    item = Item(cell, _code(found.statement), found.binds, found.needs, found.is_import, roots_in(found.statement))
+    found.__dict__["_item"] = item
+    return item
 
 
 @once
@@ -150,7 +157,7 @@ def _bound_in(tree: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
             imported |= statement_names(statement)[1]
         else:
             otherwise |= statement_names(statement)[1]
-            otherwise |= {name for n in every_node(statement) if isinstance(n, ast.Global) for name in n.names}
+            otherwise |= {name for n in kinds(statement).get(ast.Global, ()) for name in n.names}
     return frozenset(imported), frozenset(otherwise)
 
 
@@ -205,19 +212,22 @@ def left_over(items: Iterable[Item], chosen: Iterable[Item]) -> list[tuple[list[
 @once
 def roots_in(statement: ast.AST) -> frozenset[str]:
     """The top-level modules that it imports, or would import if the functions in it are called."""
-    found = set()
-    for node in every_node(statement):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called, name = getattr(node.func, "attr", getattr(node.func, "id", "")), node.args[0].value
-            if called in {"import_module", "__import__"} and isinstance(name, str):
-                found.add(name.partition(".")[0])
+    nodes = kinds(statement)
+    found = {alias.name.partition(".")[0] for node in nodes.get(ast.Import, ()) for alias in node.names}
+    found |= {node.module.partition(".")[0] for node in nodes.get(ast.ImportFrom, ()) if node.module}
+    for node in nodes.get(ast.Call, ()):
+        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        if (
+            called in _IMPORTERS
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and isinstance(node.args[0].value, str)
+        ):
+            found.add(node.args[0].value.partition(".")[0])
     return frozenset(found - {""})
 
 
+_IMPORTERS = frozenset({"import_module", "__import__"})
 _PLOTTING = frozenset({"matplotlib", "seaborn", "pylab", "mpl_toolkits"})  # they share matplotlib's settings
 
 

@@ -7,7 +7,7 @@ runs (`runtime/ambient.py`); what is found makes edges before.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Set
 
 _SEEDS = frozenset({"setstate", "set_state", "set_rng_state"})
 # Functions and methods that draw, whoever they belong to.
@@ -55,12 +55,11 @@ def draws(call: ast.Call, name: str, own: Set[str]) -> bool:
     return not (isinstance(receiver, ast.Name) and receiver.id in own)
 
 
-def reaches_generator(nodes: Iterable[ast.AST], own: Set[str]) -> bool:
-    """True if an attribute among these nodes is what a module of random numbers draws: `np.random.normal`, `random.gauss`.
+def reaches_generator(attributes: Collection[ast.Attribute], own: Set[str]) -> bool:
+    """True if one of these attributes is what a module of random numbers draws: `np.random.normal`, `random.gauss`.
 
     `np.random` by itself counts where it is handed on, but not as the holder of `np.random.default_rng`.
     """
-    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
     if not any(node.attr == "random" or getattr(node.value, "id", "") == "random" for node in attributes):
         return False
     holders = {id(node.value) for node in attributes}

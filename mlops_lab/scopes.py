@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 FunctionNode = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -76,21 +76,25 @@ def statement_names(statement: ast.AST) -> tuple[frozenset[str], frozenset[str]]
     """The same for one."""
     loads: set[str] = set()
     stores: set[str] = set()
-    for node in scope_nodes(statement):
-        if isinstance(node, ast.Name):
-            context = node.ctx.__class__
-            if context is not ast.Load:
-                stores.add(node.id)
-            if context is not ast.Store:
-                loads.add(node.id)
-        elif node.__class__ in _SCOPES:
+    flat = is_flat(statement)
+    found = kinds(statement) if flat else by_kind(scope_nodes(statement))
+    for node in found.get(ast.Name, ()):
+        context = node.ctx.__class__
+        if context is not ast.Load:
+            stores.add(node.id)
+        if context is not ast.Store:
+            loads.add(node.id)
+    for node in found.get(ast.AugAssign, ()):
+        if isinstance(node.target, ast.Name):
+            loads.add(node.target.id)
+    for kind in () if flat else _SCOPES & found.keys():
+        for node in found[kind]:
             if hasattr(node, "name"):
                 stores.add(node.name)
             _collect(node, _NO_NAMES, loads, stores)
-        elif node.__class__ in BINDING:
+    for kind in BINDING & found.keys():
+        for node in found[kind]:
             stores.update(bound_by(node))
-        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            loads.add(node.target.id)
     return frozenset(loads), frozenset(stores)
 
 
@@ -102,19 +106,45 @@ def scope_nodes(node: ast.AST) -> list[ast.AST]:
     while todo:
         node = todo.pop()
         found.append(node)
-        if node.__class__ in _SCOPES:
+        kind = node.__class__
+        if kind in _SCOPES:
             todo += reversed(evaluated_here(node))
-        else:
-            below = children(node)
-            below.reverse()
-            todo += below
+            continue
+        kept = node.__dict__
+        for name in _PARTS_REVERSED[kind]:  # as `children` does, which a call for each node would slow down
+            value = kept.get(name)
+            if value.__class__ is list:
+                todo += value[::-1] if None not in value else [item for item in reversed(value) if item is not None]
+            elif value is not None:
+                todo.append(value)
     return found
+
+
+Kinds = Mapping[type, list[Any]]
+
+
+def by_kind(nodes: Iterable[ast.AST]) -> Kinds:
+    """Nodes by their class, those of each in the order given: most questions are about a few classes only."""
+    found: dict[type, list[Any]] = {}
+    for node in nodes:
+        kind = node.__class__
+        if kind in found:
+            found[kind].append(node)
+        else:
+            found[kind] = [node]
+    return found
+
+
+@once
+def kinds(node: ast.AST) -> Kinds:
+    """All that a node holds (`every_node`), by class."""
+    return by_kind(every_node(node))
 
 
 @once
 def is_flat(statement: ast.AST) -> bool:
     """True for a statement with no scope in it: most are, and all ways to walk one come to the same."""
-    return _SCOPES.isdisjoint(node.__class__ for node in scope_nodes(statement))
+    return _SCOPES.isdisjoint([node.__class__ for node in scope_nodes(statement)])
 
 
 @once
@@ -124,7 +154,9 @@ def every_node(node: ast.AST) -> list[ast.AST]:
         return scope_nodes(node)
     found = [node]
     if isinstance(node, ast.Module):
-        return found + [inner for statement in node.body for inner in every_node(statement)]
+        for statement in node.body:
+            found += every_node(statement)
+        return found
     for one in found:  # it grows
         found += children(one)
     return found
@@ -143,6 +175,7 @@ _PARTS: dict[type, tuple[str, ...]] = {
     )
     for kind in vars(ast).values() if isinstance(kind, type) and issubclass(kind, ast.AST)
 }  # fmt: skip
+_PARTS_REVERSED = {kind: fields[::-1] for kind, fields in _PARTS.items()}
 
 
 def children(node: ast.AST) -> list[ast.AST]:

@@ -130,7 +130,7 @@ def _changed_parameters(functions: Sequence[Function], modules: frozenset[str],
 
 def _changed_by(function: Function, known: Names) -> frozenset[int]:
     def find() -> frozenset[int]:
-        nodes = mutation.own_nodes(function)
+        nodes = mutation.body_kinds(function)
         return mutation.changed_parameters(function, mutation.touched(nodes, known.modules, known.stateful, known.parameters))
 
     found: frozenset[int] = remembered(function, "_changed_parameters", known, find)

@@ -10,9 +10,10 @@ import contextlib
 import functools
 import re
 
-from mlops_lab.scopes import every_node, once
+from mlops_lab.scopes import kinds, once
 
 IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_RUN_TEXT = frozenset({"exec", "eval"})
 _SQL_TABLE = re.compile(r"\b(?:from|join|into|update)\s+([^\W\d]\w*)", re.IGNORECASE)
 _QUERY_VARIABLE = re.compile(r"@\s*([^\W\d]\w*)")
 
@@ -31,14 +32,9 @@ def names_in_text(text: str) -> frozenset[str]:
 @once
 def named_in_texts(node: ast.AST) -> frozenset[str]:
     """Variables that the texts anywhere in a piece of code may name."""
-    found: set[str] = set()
-    for inner in every_node(node):
-        if isinstance(inner, ast.Constant):
-            if isinstance(inner.value, str):
-                found |= names_in_text(inner.value)
-        elif isinstance(inner, ast.Call):
-            found |= evaluated_names(inner)
-    return frozenset(found)
+    nodes = kinds(node)
+    named = [names_in_text(inner.value) for inner in nodes.get(ast.Constant, ()) if inner.value.__class__ is str]
+    return frozenset().union(*named, *(evaluated_names(inner) for inner in nodes.get(ast.Call, ())))
 
 
 def evaluated_names(call: ast.Call) -> set[str]:
@@ -53,7 +49,7 @@ def evaluated_names(call: ast.Call) -> set[str]:
 
 def code_in(node: ast.AST) -> ast.Module | None:
     """The code in `exec("...")` with a constant text."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"exec", "eval"} and node.args:
+    if node.__class__ is ast.Call and getattr(node.func, "id", "") in _RUN_TEXT and node.args:
         text = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
         if isinstance(text, str):
             with contextlib.suppress(SyntaxError, ValueError):
