@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import books, logs, reloaded, shown, unflushed
+from . import books, logs, ofprocess, reloaded, shown, unflushed
 from .memory import InputRefused as InputRefused
 from .store import digest
 
@@ -201,6 +201,7 @@ def watch(folder: str, code: str) -> None:
 
         warnings._add_filter = _add_filter  # type: ignore[attr-defined]
     logs.watch(_importing, "propagate" in code)
+    ofprocess.watch()
 
 
 def _importing() -> bool:
@@ -257,15 +258,17 @@ def _set_locale(wanted: str) -> None:
     locale.setlocale(locale.LC_ALL, wanted)
 
 
-def _get_torch() -> tuple[str, bool]:
+def _get_torch() -> tuple[str, bool, bool]:
     torch = sys.modules["torch"]
-    return str(torch.get_default_dtype()).removeprefix("torch."), torch.is_grad_enabled()
+    return str(torch.get_default_dtype()).removeprefix("torch."), torch.is_grad_enabled(), torch.is_anomaly_enabled()
 
 
-def _set_torch(wanted: tuple[str, bool]) -> None:
+def _set_torch(wanted: tuple[str, bool, bool]) -> None:
     torch = sys.modules["torch"]
     torch.set_default_dtype(getattr(torch, wanted[0]))
     torch.set_grad_enabled(wanted[1])
+    if torch.is_anomaly_enabled() != wanted[2]:
+        torch.autograd.set_detect_anomaly(wanted[2])
 
 
 def _alias_manager() -> Any:
@@ -393,6 +396,7 @@ STATES: dict[str, State] = {
     "@gc": State("gc", lambda: sys.modules["gc"].isenabled(),
                  lambda on: sys.modules["gc"].enable() if on else sys.modules["gc"].disable()),
     "@recursionlimit": State("sys", sys.getrecursionlimit, sys.setrecursionlimit),
+    "@process": State("os", ofprocess.get, ofprocess.put),
     "@pushd": State("IPython", lambda: list(_shell().dir_stack) if _shell() else [], _set_pushed),
     "@aliases": State("IPython", _get_aliases, _set_aliases),
     "@decimal": State("decimal", _get_decimal, _set_decimal),

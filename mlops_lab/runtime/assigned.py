@@ -16,6 +16,7 @@ _IMPORT = re.compile(r"^[ \t]*import[ \t]+([^\n#;]+)", re.MULTILINE)
 _FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+\(?([^\n#;)]+)", re.MULTILINE)
 _STORE = re.compile(r"(?:^|[:;])[ \t]*(\w+(?:\.\w+)+)[ \t]*(?:[-+*/|&]|\*\*|//)?=(?!=)", re.MULTILINE)
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, property, staticmethod, classmethod)
+_NOTHING = object()
 _OTHERS = {"sys", "os", "__main__", "mlops_lab_runtime"}  # the process' own, which states know
 
 
@@ -61,6 +62,8 @@ def members(found: Iterable[str], local: Iterable[str]) -> dict[str, Any]:
             holder = vars(holder).get(part) if isinstance(holder, (types.ModuleType, type)) else None
         if not isinstance(holder, (types.ModuleType, type)) or getattr(holder, "__module__", module) in {"__main__", *beside}:
             continue
-        if attribute in vars(holder) and not isinstance(vars(holder)[attribute], _CODE):
+        held = vars(holder).get(attribute, _NOTHING)
+        own = isinstance(held, type) and held.__module__ == "__main__"
+        if held is not _NOTHING and (own or not isinstance(held, _CODE)):
             values[f"patch:{module}.{'.'.join([*path[end:], attribute])}"] = vars(holder)[attribute]
     return values

@@ -19,14 +19,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from . import tables
 from .assigned import imported_in
 
-_CALL = re.compile(r"(?:^|[:;])[ \t]*(\w+(?:\.\w+)*)[ \t]*\(", re.MULTILINE)
+_CALL = re.compile(
+    r"(?:^|[:;])[ \t]*(\w+(?:\.\w+)*)[ \t]*\(|^[ \t]*@(\w+(?:\.\w+)*)"
+    r"|^[ \t]*\w+[ \t]*=[ \t]*((?:\w+\.)*(?:register|set_|enable|disable|install|add_)\w*)\(",
+    re.MULTILINE,
+)
 _STORE_GLOBAL, _STORE_ATTRIBUTE, _STORE_ITEM = (dis.opmap[name] for name in ("STORE_GLOBAL", "STORE_ATTR", "STORE_SUBSCR"))
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, enum.Enum, pathlib.PurePath)
 # `ambient.py` knows these.
 _STATES = set("logging warnings random os sys gc locale matplotlib.pyplot IPython mlflow __main__".split())
-_LARGEST = 500  # items: anything larger is a table, not a setting
+_TABLES = (dict, list, set)
+_FILLING = frozenset(("add", "append", "extend", "insert", "setdefault", "update"))
+_NOTHING = object()
+_LARGEST = 2_000  # items: anything larger is a table, not a setting
 
 
 def places(sources: Iterable[str], names: Mapping[str, Any] = MappingProxyType({})) -> set[str]:
@@ -34,7 +42,7 @@ def places(sources: Iterable[str], names: Mapping[str, Any] = MappingProxyType({
     text = "\n".join(sources)
     known = imported_in(text)
     found = set()
-    for call in set(_CALL.findall(text)):
+    for call in {"".join(found) for found in _CALL.findall(text)}:
         root, _, rest = call.partition(".")
         home = known.get(root) or _home(names.get(root))
         if home:
@@ -51,23 +59,59 @@ def _home(value: Any) -> str:
 
 
 def members(found: Iterable[str], local: Iterable[str]) -> dict[str, Any]:
-    """Member -> value, of what these calls may set in loaded packages."""
+    """Member -> value, of what these calls may set in loaded packages; tables are made known to `tables.py`."""
     values: dict[str, Any] = {}
     left_out = {*_STATES, *local}
-    for place in found:
-        function, owner = _resolved(place)
-        if function is None:
+    for module, path, direct in {place for call in found for place in _set_by(call)}:
+        value = _at(module, path)
+        if value is _NOTHING or {module, _root(module)} & left_out:
             continue
-        holder = getattr(function, "__self__", None)
-        if owner and owner.rpartition(".")[0] not in left_out:
-            for name in _names(function.__func__.__code__, _STORE_ATTRIBUTE):
-                if name in getattr(holder, "__dict__", ()) and _is_plain(vars(holder)[name]):
-                    values[f"patch:{owner}.{name}"] = vars(holder)[name]
-        for module, name in _bound_by(getattr(function, "__func__", function), 2):
-            value = vars(sys.modules[module]).get(name, ...)
-            if _is_plain(value) and not {module, _root(module)} & left_out:
-                values[f"patch:{module}.{name}"] = value
+        if _is_plain(value):
+            values[f"patch:{module}.{path}"] = value
+        elif isinstance(value, _TABLES):
+            tables.note(module, path)
+        elif direct or tables.is_own(value):
+            values[f"patch:{module}.{path}"] = value
     return values
+
+
+def _at(module: str, path: str) -> Any:
+    holder: Any = sys.modules.get(module)
+    for part in path.split("."):
+        holder = getattr(holder, "__dict__", {}).get(part, _NOTHING)
+    return holder
+
+
+def _set_by(call: str) -> Iterator[tuple[str, str, bool]]:
+    """(module, path in it, whether it is set to what the call is given) of what a call may set."""
+    module, owner, function = _resolved(call)
+    if isinstance(function, type) and not issubclass(function, BaseException):
+        function = vars(function).get("__init__")
+    if isinstance(function, types.MethodType):
+        holder = function.__self__
+        if not owner:  # a bound method that a module offers as a function, as `random` and `multiprocessing` do
+            module, owner = _name_of(holder, module)
+        if owner:
+            yield from ((module, f"{owner}.{name}", False) for name in _attributes(function.__func__, holder))
+        function = function.__func__
+    function = inspect.unwrap(function) if isinstance(function, types.FunctionType) else function
+    if isinstance(function, types.FunctionType):
+        given = _given(function.__code__)
+        yield from ((module, path, path in given) for module, path in _bound_by(function, 2))
+    elif isinstance(function, types.BuiltinFunctionType):
+        if isinstance(function.__self__, types.ModuleType):
+            there = list(vars(sys.modules[module]).items())
+            yield from ((module, name, False) for name, held in there if isinstance(held, _TABLES))
+        elif owner and isinstance(function.__self__, _TABLES):
+            yield module, owner, False
+
+
+def _name_of(holder: Any, module: str) -> tuple[str, str]:
+    for home in (module, type(holder).__module__):
+        for name, held in list(vars(sys.modules.get(home, types)).items()):
+            if held is holder:
+                return home, name
+    return module, ""
 
 
 def is_default(member: str, value: Any) -> bool | None:
@@ -85,40 +129,64 @@ def is_default(member: str, value: Any) -> bool | None:
     return None if default is ... else type(default) is type(value) and bool(default == value)
 
 
-def _resolved(place: str) -> tuple[Any, str]:
-    """The function, and the class or the object of a package that it was called on, as `MODULE.NAME`."""
+def _resolved(place: str) -> tuple[str, str, Any]:
+    """The module, the path in it of the class or object that was called on, and the function, `None` if there is none."""
     path = place.split(".")
     end = next((n for n in range(len(path) - 1, 0, -1) if ".".join(path[:n]) in sys.modules), 0)
     holder: Any = sys.modules.get(".".join(path[:end]))
     for part in path[end:]:
         try:
-            holder, before = inspect.getattr_static(holder, part), holder
-            holder = getattr(before, part) if not isinstance(holder, property) else None
+            held = inspect.getattr_static(holder, part)
+            holder = getattr(holder, part) if not isinstance(held, property) else None
         except AttributeError:
-            return None, ""
-    function = inspect.unwrap(holder) if isinstance(holder, types.FunctionType) else holder
-    if isinstance(function, types.MethodType) and isinstance(function.__func__, types.FunctionType):
-        owner: Any = function.__self__
-        return function, f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else ".".join(path[:-1])
-    return (function, "") if isinstance(function, types.FunctionType) else (None, "")
+            return "", "", None
+    owner: Any = getattr(holder, "__self__", None)
+    if isinstance(owner, type):
+        return owner.__module__, owner.__qualname__, holder
+    return ".".join(path[:end]), ".".join(path[end:-1]), holder
 
 
-def _bound_by(function: Any, depth: int) -> Iterator[tuple[str, str]]:
-    """(module, global) for what a function and the ones of its package that it calls bind, or fill in place."""
+def _bound_by(function: types.FunctionType, depth: int) -> Iterator[tuple[str, str]]:
+    """(module, path) for what a function and the ones of its package that it calls bind, or fill in place."""
     code, names = function.__code__, function.__globals__
     module = names.get("__name__", "")
     if vars(sys.modules.get(module, types)) is not names:
         return
-    operations = code.co_code[::2]
-    if _STORE_GLOBAL in operations:
+    if _STORE_GLOBAL in code.co_code[::2]:
         yield from ((module, name) for name in _names(code, _STORE_GLOBAL))
-    fills = _STORE_ITEM in operations or "update" in code.co_names
+    fills = _fills(code)
     for name in code.co_names:
         held = names.get(name)
-        if fills and type(held) is dict:
+        if fills and isinstance(held, _TABLES):
             yield module, name
-        if depth and type(held) is types.FunctionType and held is not function and _root(held.__module__) == _root(module):
-            yield from _bound_by(inspect.unwrap(held), depth - 1)
+        elif depth and type(held) is types.FunctionType and held is not function and _root(held.__module__) == _root(module):
+            inner = inspect.unwrap(held)
+            yield from _bound_by(inner, depth - 1) if isinstance(inner, types.FunctionType) else ()
+        elif type(held).__dictoffset__ and _root(type(held).__module__) == _root(module) and not callable(held):
+            for method in (getattr(type(held), part, None) for part in code.co_names):
+                if isinstance(method, types.FunctionType):
+                    yield from ((module, f"{name}.{attribute}") for attribute in _attributes(method, held))
+
+
+def _given(code: types.CodeType) -> set[str]:
+    """The globals that a function binds to one of its arguments, as `urllib.request.install_opener` does."""
+    steps = list(dis.get_instructions(code))
+    pairs = zip(steps, steps[1:], strict=False)
+    return {store.argval for load, store in pairs if store.opcode == _STORE_GLOBAL and load.opname.startswith("LOAD_FAST")}
+
+
+def _attributes(method: Any, holder: Any) -> Iterator[str]:
+    """The attributes of an object that one of its methods binds, or fills."""
+    code = getattr(method, "__code__", None)
+    if code is not None:
+        known = getattr(holder, "__dict__", {})
+        yield from (name for name in _names(code, _STORE_ATTRIBUTE) if name in known)
+        if _fills(code):
+            yield from (name for name in code.co_names if isinstance(known.get(name), _TABLES))
+
+
+def _fills(code: types.CodeType) -> bool:
+    return _STORE_ITEM in code.co_code[::2] or not _FILLING.isdisjoint(code.co_names)
 
 
 def _root(module: str) -> str:
@@ -129,10 +197,19 @@ def _names(code: types.CodeType, operation: int) -> set[str]:
     return {step.argval for step in dis.get_instructions(code) if step.opcode == operation}
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, near: bool = True) -> bool:
     kind = type(value)
     if kind is dict:
         return len(value) <= _LARGEST and all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
     if kind in {list, tuple, set, frozenset}:
         return len(value) <= _LARGEST and all(map(_is_plain, value))
-    return isinstance(value, _ATOMS)
+    return isinstance(value, _ATOMS) or (near and _is_record(value))
+
+
+def _is_record(value: Any) -> bool:
+    """True for an instance of a package's class that is no more than its attributes, and these are plain."""
+    kind: Any = type(value)
+    if kind.__module__ in {"__main__", "builtins"} or not kind.__dictoffset__ or kind.__reduce_ex__ is not object.__reduce_ex__:
+        return False
+    simple = all(c is object or (c.__flags__ & 1 << 9 and "__slots__" not in vars(c)) for c in kind.__mro__)
+    return simple and kind.__reduce__ is object.__reduce__ and all(_is_plain(held, False) for held in vars(value).values())

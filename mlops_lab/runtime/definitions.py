@@ -173,6 +173,16 @@ def of_process(module: str, name: str) -> Any:
     return found() if name.endswith("()") else found
 
 
+def of_module(module: str, name: str, kind: Any) -> Any:
+    """The instance that a module has under a name; a new one where a call in another step has put it there (`_db = None`)."""
+    home = importlib.import_module(module)
+    found = getattr(home, name, None)
+    if type(found) is not kind:
+        found = kind.__new__(kind)
+        setattr(home, name, found)
+    return found
+
+
 def hold_of_process(module: str, name: str) -> list[Any]:
     """It, held as pickle's persistent objects are."""
     return [of_process(module, name)]

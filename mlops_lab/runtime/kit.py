@@ -67,7 +67,7 @@ class Kit(Loader):
         started = time.perf_counter()
         ambient.step = self.order["step"]
         code = "\n".join(source for _, source in self.order["sources"])
-        registries.watch(code)
+        registries.watch(code, called.places([code], self.names))
         session.watch(code)
         running.watch()
         unflushed.put([])
@@ -108,11 +108,12 @@ class Kit(Loader):
         self._name_functions()
         self._note([*self._storable(prelude), *self.replayed])
         self._note_module()
+        set_by_calls = self._called()  # which tells where to look for what is put into packages
         if any(_MAY_PATCH.search(source) for _, source in self.order["sources"]):
             self._note({**modules.patches(), **self._assigned()})  # what the prelude has put into packages
         else:
             self._note(modules.put_into())
-        self._note(self._called())
+        self._note(set_by_calls)
 
     def _note(self, members: Iterable[str]) -> None:
         """Digest what did not come with the inputs."""
@@ -181,7 +182,8 @@ class Kit(Loader):
         refused: dict[str, str] = {}
         names = self._storable(self.names)
         packed: dict[str, Packed] = {}
-        held = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned(), **self._set_by_calls()}
+        set_by_calls = self._set_by_calls()
+        held = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned(), **set_by_calls}
         todo = [*names, *held, *self.replayed, *(m for m in self.origin if m.startswith("def:"))]
         for member in todo:  # grows by the definitions that are referred to
             if member in packed or member in refused:

@@ -179,6 +179,8 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("concurrent.futures._base", "Future"): standard.future,
     **{("queue", kind): standard.queue for kind in ("Queue", "LifoQueue", "PriorityQueue")},
     ("_contextvars", "ContextVar"): standard.context_variable,
+    ("builtins", "module"): standard.module,
+    ("unittest.mock", "_patch"): standard.patch,
     ("weakref", "ReferenceType"): standard.reference,
     ("weakref", "WeakKeyDictionary"): standard.collection,
     ("weakref", "WeakValueDictionary"): standard.collection,

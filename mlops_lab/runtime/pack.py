@@ -287,7 +287,7 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         _, _, state, items, pairs = cast("tuple[Any, ...]", value.__reduce_ex__(5))
         if items is not None or pairs is not None:
             return NotImplemented
-        return definitions.of_process, (module, name), state
+        return definitions.of_module, (module, name, type(value)), state
 
     def _function(self, value: types.FunctionType) -> Any:
         of_package = (

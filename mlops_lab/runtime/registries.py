@@ -1,5 +1,6 @@
 """What the notebook has registered with packages: classes with their ABCs, ways to copy with `copyreg`, implementations of
-generic functions, what NumPy calls at errors, colour maps and units of matplotlib. It passes from step to step like a variable.
+generic functions, what NumPy calls at errors, colour maps and units of matplotlib, handlers of signals, entries of tables
+(`tables.py`), what C code keeps (`noted.py`). It passes from step to step like a variable.
 
 Each registry is a member `patch:registry:KIND/MODULE:NAME` of the step (see `modules.py`); its value lists what was added.
 """
@@ -9,10 +10,13 @@ from __future__ import annotations
 import abc
 import copyreg
 import functools
+import signal
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from . import noted, tables
 
 MARK = "patch:registry:"
 _DISPATCHER = functools.singledispatch(lambda value: value).__code__  # type: ignore[attr-defined]
@@ -20,17 +24,24 @@ _DISPATCHER = functools.singledispatch(lambda value: value).__code__  # type: ig
 _classes: dict[Any, list[type]] = {}  # ABC of a package -> what was registered with it, in this order
 _generic: list[tuple[str, str, Any]] = []  # module, name, function: those that the modules seen so far have
 _seen: set[str] = set()
+_signals: dict[int, Any] = {}  # number -> the handler that the kernel began with
+_modules = False  # whether the notebook's code may make modules
 _colours = False  # whether the notebook's code may register colour maps
 
 
-def watch(code: str = "") -> None:
+def watch(code: str = "", called: Iterable[str] = ()) -> None:
     """Note from now on what is registered with ABCs of packages. Nothing else tells their registrations.
 
-    `code` is the notebook's: which colour maps packages have registered is not worth a look where it names none.
+    `code` is the notebook's: which colour maps packages have registered is not worth a look where it names none. `called` is
+    what it calls without use of the result (`called.places`).
     """
-    global _colours
+    global _colours, _modules
     _colours = "colormaps.register" in code or "register_cmap" in code
+    _modules = "sys.modules" in code
     _classes.clear()
+    _signals.update((number, signal.getsignal(number)) for number in signal.valid_signals())
+    noted.watch(code, called)
+    tables.watch()
     register: Any = abc.ABCMeta.register
     if register.__module__ == __name__:
         return
@@ -62,6 +73,13 @@ def members(modules: Mapping[str, types.ModuleType]) -> dict[str, Any]:
             pairs = table(_found(place))
             if pairs:
                 found[f"{MARK}table/{place}"] = pairs
+    handlers = [(number, now) for number, given in _signals.items() if _is_set(now := signal.getsignal(number), given)]
+    if handlers:
+        found[f"{MARK}signal/signal:handlers"] = handlers
+    if _modules:
+        found.update((f"{MARK}module/{name}", held) for name, held in list(sys.modules.items()) if _is_made(name, held))
+    found.update((f"{MARK}call/{place}", calls) for place, calls in noted.members().items())
+    found.update((f"{MARK}own/{place}", entries) for place, entries in tables.members())
     for module, name, function in _generic_functions(modules):
         added = [(kind, own) for kind, own in function.registry.items() if _is_own(own)]
         if added:
@@ -81,8 +99,11 @@ def put(member: str, new: Any) -> None:
         for registered, function in new:
             copyreg.pickle(registered, function)
         return
+    if kind in _PUT:
+        _PUT[kind](place, new)
+        return
     holder: Any = _found(place)
-    if place == "numpy:seterrcall":
+    if place in {"numpy:seterrcall", "logging:setLoggerClass"}:
         holder(new[0][1])
     elif place == "matplotlib:colormaps":
         for name, colours in new:
@@ -97,6 +118,32 @@ def put(member: str, new: Any) -> None:
         for registered, function in new:
             holder.register(registered, function)
         _generic.append((*place.split(":"), holder))
+
+
+def _is_set(now: Any, given: Any) -> bool:
+    return now != given and (now in (signal.SIG_IGN, signal.SIG_DFL) or tables.is_own(now))
+
+
+def _is_made(name: str, held: Any) -> bool:
+    """True for a module that the notebook has put together itself: it can be imported only as long as it is there."""
+    return (
+        type(held) is types.ModuleType
+        and getattr(held, "__spec__", None) is None
+        and not (hasattr(held, "__file__") or name in {"__main__", "__mp_main__", "mlops_lab_runtime"})
+    )
+
+
+def _set_handlers(_: str, new: list[tuple[int, Any]]) -> None:
+    for number, handler in new:
+        signal.signal(number, handler)
+
+
+_PUT: dict[str, Callable[[str, Any], None]] = {
+    "signal": _set_handlers,
+    "call": noted.put,
+    "own": tables.put,
+    "module": sys.modules.__setitem__,
+}
 
 
 def _error_call(_: Any) -> list[tuple[Any, Any]]:
@@ -116,8 +163,14 @@ def _units(table: Any) -> list[tuple[Any, Any]]:
     return [pair for pair in table.items() if "__main__" in (pair[0].__module__, type(pair[1]).__module__)]
 
 
+def _logger_class(_: Any) -> list[tuple[Any, Any]]:
+    kind = sys.modules["logging"].getLoggerClass()
+    return [(None, kind)] if _is_own(kind) else []
+
+
 _TABLES: dict[str, Callable[[Any], list[tuple[Any, Any]]]] = {
     "numpy:seterrcall": _error_call,
+    "logging:setLoggerClass": _logger_class,
     "matplotlib:colormaps": _colour_maps,
     "matplotlib.units:registry": _units,
 }

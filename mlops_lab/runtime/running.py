@@ -7,6 +7,7 @@ the notebook it would see what goes on there.
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,22 +25,25 @@ class Running:
         self.what = what
 
     def __reduce__(self) -> Any:
-        raise Refused(f"{self.what} still runs when its step is over, and ends with it; wait for it there")
+        raise Refused(f"{self.what} when its step is over, and ends with it; {_ENDS[self.what.rpartition(' ')[2]]} it there")
 
 
-_before: set[int] = set()  # threads that setup cells start, in each step alike
+_ENDS = {"runs": "wait for", "works": "stop"}
+
+_before: set[int] = set()  # threads and patches that setup cells start, in each step alike
 _found: dict[str, Running] = {}
 
 
 def watch() -> None:
-    """Take the threads that are there now as given."""
+    """Take the threads and patches that are there now as given."""
     _before.clear()
+    _before.update(map(id, _patches()))
     _before.update(thread.ident or 0 for thread in threading.enumerate())
 
 
 def members() -> dict[str, Any]:
     """Member -> a stand-in, for all that runs."""
-    names = sorted({*_threads(), *_tasks()})
+    names = sorted({*_threads(), *_tasks(), *_set()})
     return {f"{MARK}{name}": _found.setdefault(name, Running(name)) for name in names}
 
 
@@ -55,12 +59,12 @@ def _threads() -> Iterator[str]:
             continue
         function: Any = _function(thread.function) if isinstance(thread, threading.Timer) else None
         if getattr(function, "__module__", "") == "__main__":
-            yield f"a timer for {function.__qualname__}"
+            yield f"a timer for {function.__qualname__} still runs"
             continue
         frame = frames.get(thread.ident or 0)
         while frame is not None:
             if frame.f_globals.get("__name__") == "__main__":
-                yield f"a thread in {frame.f_code.co_qualname}"
+                yield f"a thread in {frame.f_code.co_qualname} still runs"
                 break
             frame = frame.f_back
 
@@ -78,4 +82,20 @@ def _tasks() -> Iterator[str]:
         coroutine: Any = task.get_coro()
         frame = getattr(coroutine, "cr_frame", None)
         if frame is not None and frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>":
-            yield f"an asyncio task of {coroutine.__qualname__}"
+            yield f"an asyncio task of {coroutine.__qualname__} still runs"
+
+
+def _set() -> Iterator[str]:
+    """What the interpreter or the system calls, and patches of packages."""
+    for way in ("trace", "profile"):
+        if getattr(getattr(sys, f"get{way}")(), "__module__", "") == "__main__":
+            yield f"a function for sys.set{way} still works"
+    if signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield "a timer of signal.alarm still runs"
+    for patch in _patches():
+        if id(patch) not in _before:
+            yield f"a patch of {getattr(patch, 'attribute', None) or 'a dictionary'} by unittest.mock still works"
+
+
+def _patches() -> list[Any]:
+    return list(sys.modules["unittest.mock"]._patch._active_patches) if "unittest.mock" in sys.modules else []

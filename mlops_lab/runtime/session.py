@@ -27,14 +27,16 @@ class Callbacks:
 
 
 _ABOUT_ERRORS = re.compile(r"\blast_(value|type|traceback|exc)\b|%(tb|debug)\b|\bpm\(|\bshowtraceback\b")
+_annotations = False  # whether it looks at those of the notebook's variables
 _errors = False  # whether the notebook's code looks at the last error
 
 _callbacks: dict[str, Callbacks] = {}
 
 
 def watch(code: str) -> None:
-    """See whether the notebook's code looks at the last error: it is passed on only then, or refused."""
-    global _errors
+    """See whether the notebook's code looks at the last error, and at annotations: they are passed on only then, or refused."""
+    global _errors, _annotations
+    _annotations = "__annotations__" in code or "get_type_hints" in code
     _errors = bool(_ABOUT_ERRORS.search(code))
 
 
@@ -68,6 +70,8 @@ def members() -> dict[str, Any]:
         found[f"{MARK}cells/custom_exceptions"] = _callbacks.setdefault("custom_exceptions", Callbacks())
     if _errors and getattr(sys, "last_value", None) is not None:
         found[f"{MARK}error/last"] = sys.last_value
+    if _annotations and ip.user_ns.get("__annotations__"):
+        found[f"{MARK}names/__annotations__"] = ip.user_ns["__annotations__"]
     return found
 
 
@@ -82,7 +86,9 @@ def put(member: str, new: Any) -> None:
     ip = shell()
     if ip is None:
         return
-    if kind == "error":
+    if kind == "names":
+        ip.user_ns[name] = new
+    elif kind == "error":
         parts = {
             "value": new,
             "type": type(new),

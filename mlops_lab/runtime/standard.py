@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import itertools
 import sys
+import types
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -91,6 +92,30 @@ def _fill(value: Any, pairs: list[tuple[Any, Any]]) -> Any:
         else:
             value.add(key)
     return value
+
+
+def module(value: Any, _: Any) -> Any:
+    """A module that the notebook has put together itself: one of its name, there for imports if it is so here."""
+    name = value.__name__
+    if getattr(value, "__spec__", None) is not None or hasattr(value, "__file__") or sys.modules.get(name) is not value:
+        return NotImplemented
+    return _make_module, (name,), {k: v for k, v in vars(value).items() if k != "__builtins__"}, None, None, _fill_module
+
+
+def _make_module(name: str) -> Any:
+    return sys.modules.setdefault(name, types.ModuleType(name))
+
+
+def _fill_module(value: Any, held: dict[str, Any]) -> Any:
+    vars(value).update(held)
+    return value
+
+
+def patch(value: Any, _: Any) -> Any:
+    """A patch of `unittest.mock`; while it is at work, nothing passes on what it has put somewhere."""
+    if any(active is value for active in type(value)._active_patches):
+        raise Refused("it is at work when its step is over, and ends with it; stop it there")
+    return NotImplemented
 
 
 def context_variable(value: Any, _: Any) -> Any:
