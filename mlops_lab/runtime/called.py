@@ -200,9 +200,9 @@ def _names(code: types.CodeType, operation: int) -> set[str]:
 def _is_plain(value: Any, near: bool = True) -> bool:
     kind = type(value)
     if kind is dict:
-        return len(value) <= _LARGEST and all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+        return len(value) <= _LARGEST and all(_is_plain(held, False) for pair in value.items() for held in pair)
     if kind in {list, tuple, set, frozenset}:
-        return len(value) <= _LARGEST and all(map(_is_plain, value))
+        return len(value) <= _LARGEST and all(_is_plain(held, False) for held in value)
     return isinstance(value, _ATOMS) or (near and _is_record(value))
 
 

@@ -33,7 +33,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, assigned, books, called, guard, modules, registries, running, session, shown, unflushed
+from . import ambient, assigned, books, called, guard, modules, registries, running, session, shown, twins, unflushed
 from .ambient import InputRefused
 from .files import OpenedFiles
 from .loading import DELETED, IPYTHONS_OWN, Loader
@@ -75,6 +75,7 @@ class Kit(Loader):
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
         applied = self.restore()
+        twins.settle(self.names)
         self._baseline(prelude)
         self.states.look(applied)
         self.seconds["load"] = time.perf_counter() - started

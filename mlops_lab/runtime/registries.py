@@ -105,6 +105,8 @@ def put(member: str, new: Any) -> None:
     holder: Any = _found(place)
     if place in {"numpy:seterrcall", "logging:setLoggerClass"}:
         holder(new[0][1])
+    elif place == "joblib.parallel:_backend":
+        holder.config = {**sys.modules["joblib.parallel"].default_parallel_config, **dict(new)}
     elif place == "matplotlib:colormaps":
         for name, colours in new:
             holder.register(colours, name=name, force=True)
@@ -163,6 +165,11 @@ def _units(table: Any) -> list[tuple[Any, Any]]:
     return [pair for pair in table.items() if "__main__" in (pair[0].__module__, type(pair[1]).__module__)]
 
 
+def _parallel(backend: Any) -> list[tuple[Any, Any]]:
+    given = sys.modules["joblib.parallel"].default_parallel_config
+    return [(name, held) for name, held in getattr(backend, "config", {}).items() if held is not given.get(name)]
+
+
 def _logger_class(_: Any) -> list[tuple[Any, Any]]:
     kind = sys.modules["logging"].getLoggerClass()
     return [(None, kind)] if _is_own(kind) else []
@@ -171,6 +178,7 @@ def _logger_class(_: Any) -> list[tuple[Any, Any]]:
 _TABLES: dict[str, Callable[[Any], list[tuple[Any, Any]]]] = {
     "numpy:seterrcall": _error_call,
     "logging:setLoggerClass": _logger_class,
+    "joblib.parallel:_backend": _parallel,
     "matplotlib:colormaps": _colour_maps,
     "matplotlib.units:registry": _units,
 }

@@ -12,6 +12,7 @@ import re
 import sys
 from typing import Any
 
+from . import twins
 from .memory import Refused
 
 MARK = "patch:IPython:"
@@ -36,6 +37,7 @@ _callbacks: dict[str, Callbacks] = {}
 def watch(code: str) -> None:
     """See whether the notebook's code looks at the last error, and at annotations: they are passed on only then, or refused."""
     global _errors, _annotations
+    twins.watch(code)
     _annotations = "__annotations__" in code or "get_type_hints" in code
     _errors = bool(_ABOUT_ERRORS.search(code))
 
@@ -72,6 +74,9 @@ def members() -> dict[str, Any]:
         found[f"{MARK}error/last"] = sys.last_value
     if _annotations and ip.user_ns.get("__annotations__"):
         found[f"{MARK}names/__annotations__"] = ip.user_ns["__annotations__"]
+    same = twins.get(ip.user_ns)
+    if same:
+        found[f"{MARK}same/names"] = same
     return found
 
 
@@ -86,7 +91,9 @@ def put(member: str, new: Any) -> None:
     ip = shell()
     if ip is None:
         return
-    if kind == "names":
+    if kind == "same":
+        twins.put(new)
+    elif kind == "names":
         ip.user_ns[name] = new
     elif kind == "error":
         parts = {
