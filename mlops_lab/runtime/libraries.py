@@ -181,6 +181,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("_contextvars", "ContextVar"): standard.context_variable,
     ("builtins", "module"): standard.module,
     ("unittest.mock", "_patch"): standard.patch,
+    ("zipfile", "ZipFile"): standard.closed_archive,
     ("weakref", "ReferenceType"): standard.reference,
     ("weakref", "WeakKeyDictionary"): standard.collection,
     ("weakref", "WeakValueDictionary"): standard.collection,

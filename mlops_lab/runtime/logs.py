@@ -19,6 +19,7 @@ _given: dict[str, Row] = {}  # what was set up before the step's inputs and cell
 _imported: dict[str, Row] = {}  # what a package sets up when it is imported is set up wherever it is imported
 _propagation = True
 _own: dict[int, logging.Handler] = {}  # handlers that code of the notebook has added
+_passed: dict[tuple[str, int], logging.Handler] = {}  # (logger, place) -> one that came with a variable
 _foreign: set[int] = set()  # ids of handlers that nobody here can describe, and the notebook did not add
 
 
@@ -47,6 +48,7 @@ def watch(importing: Callable[[], bool], propagation: bool) -> None:
     _propagation = propagation
     _imported.clear()
     _own.clear()
+    _passed.clear()
     _given.clear()
     _given.update((name, row) for name, row in _rows().items() if row != _PLAIN)
     _foreign.clear()
@@ -97,12 +99,12 @@ def put(wanted: tuple[list[tuple[str, Row]], int, bool], refused: type[Exception
         if logger.level != level:
             logger.setLevel(level)
         logger.propagate = propagate
-        known = [h for h in logger.handlers if id(h) not in _foreign and not _is_packages(h)]
+        known = _known(logger)
         if [_handler_row(h) for h in known] != handlers:
             for handler in known:
                 logger.removeHandler(handler)
-            for handler_row in handlers:
-                logger.addHandler(_make_handler(handler_row, refused))
+            for number, handler_row in enumerate(handlers):
+                logger.addHandler(_passed.get((name, number)) or _make_handler(handler_row, refused))
         if filtered and not any(map(_is_own, logger.filters)):
             logger.addFilter(LostHandler(("?", "a filter"), refused).emit)  # type: ignore[arg-type]
     logging.disable(disabled)
@@ -124,8 +126,12 @@ def _rows() -> dict[str, Row]:
 
 
 def _row(logger: logging.Logger) -> Row:
-    handlers = [_handler_row(h) for h in logger.handlers if id(h) not in _foreign and not _is_packages(h)]
+    handlers = [_handler_row(h) for h in _known(logger)]
     return int(logger.level), bool(logger.propagate), any(map(_is_own, logger.filters)), handlers
+
+
+def _known(logger: logging.Logger) -> list[logging.Handler]:
+    return [h for h in logger.handlers if id(h) not in _foreign and not _is_packages(h)]
 
 
 def _is_packages(handler: logging.Handler) -> bool:
@@ -177,4 +183,35 @@ def _make_handler(row: tuple[Any, ...], refused: type[Exception]) -> logging.Han
     handler.setLevel(level)
     if text:
         handler.setFormatter(logging.Formatter(*text))
+    return handler
+
+
+# -- handlers in variables -----------------------------------------------------------------------------------------
+
+
+def reduce(value: logging.Handler) -> Any:
+    """A handler that a variable holds, by its description, else by its attributes; its loggers go on with this very one."""
+    row = _handler_row(value)
+    places = [(n, i) for n, logger in _loggers().items() for i, known in enumerate(_known(logger)) if known is value]
+    if row[0] != "?":
+        return _described, (row, places)
+    state = {name: held for name, held in vars(value).items() if name != "lock"}
+    return _as_it_was, (type(value), places), state, None, None, _fill
+
+
+def _described(row: Any, places: list[tuple[str, int]]) -> Any:
+    handler = _make_handler(row, RuntimeError)
+    _passed.update(dict.fromkeys(places, handler))
+    return handler
+
+
+def _as_it_was(kind: Any, places: list[tuple[str, int]]) -> Any:
+    handler = kind.__new__(kind)
+    _passed.update(dict.fromkeys(places, handler))
+    return handler
+
+
+def _fill(handler: Any, state: dict[str, Any]) -> Any:
+    vars(handler).update(state)
+    handler.createLock()
     return handler

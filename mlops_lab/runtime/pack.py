@@ -13,6 +13,7 @@ import contextvars
 import copyreg
 import gc
 import io
+import logging
 import math
 import pickle
 import sys
@@ -25,7 +26,7 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, frames, instances, libraries, modules, reloaded, sets, standins
+from . import definitions, exceptions, frames, instances, libraries, logs, modules, reloaded, sets, standard, standins
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -258,6 +259,8 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         if isinstance(value, BaseException):
             made = exceptions.reduce(value)
             return super().reducer_override(value) if made is NotImplemented else made
+        if isinstance(value, logging.Handler):
+            return logs.reduce(value)
         if kind.__module__ == "__main__":
             self.way.has_own_way = self.way.has_own_way or instances.says_how(kind)
             made = instances.reduce(value, self.way.own_way)
@@ -268,7 +271,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             for name in _STREAMS:  # each step has its own, which show what is written to them at its cells
                 if value is getattr(sys, name):
                     return getattr, (sys, name)
-            raise Refused(_UNSAFE_REASON)
+            made = standard.closed_file(value)
+            if made is NotImplemented:
+                raise Refused(_UNSAFE_REASON)
+            return made
         made = libraries.reduce(value, self)
         if made is NotImplemented:
             made = self._of_module(value)

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import io
 import itertools
+import os
 import sys
+import threading
 import types
 import weakref
 from collections.abc import Iterator
@@ -92,6 +95,41 @@ def _fill(value: Any, pairs: list[tuple[Any, Any]]) -> Any:
         else:
             value.add(key)
     return value
+
+
+def closed_file(value: Any) -> Any:
+    """A file that the notebook has closed: it still tells its name."""
+    if type(value) not in {io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO}:
+        return NotImplemented
+    if not value.closed:
+        return NotImplemented
+    raw = getattr(getattr(value, "buffer", value), "raw", value)
+    if not isinstance(raw, io.FileIO) or not isinstance(raw.name, str):
+        return NotImplemented
+    options = (value.encoding, value.errors) if isinstance(value, io.TextIOWrapper) else (None, None)
+    return _make_closed, (raw.name, value.mode, isinstance(value, io.FileIO), *options)
+
+
+def _make_closed(name: str, mode: str, raw: bool, encoding: str | None, errors: str | None) -> Any:
+    made: Any = open(os.devnull, mode.replace("x", "w"), 0 if raw else -1, encoding, errors)  # noqa: SIM115
+    made.close()
+    getattr(getattr(made, "buffer", made), "raw", made).name = name
+    if encoding is not None:
+        made.mode = mode
+    return made
+
+
+def closed_archive(value: Any, _: Any) -> Any:
+    """A zip file that the notebook has closed."""
+    if value.fp is not None:
+        raise Refused("it is open, and ends with its process")
+    return _make_archive, (type(value),), {k: v for k, v in vars(value).items() if k != "_lock"}, None, None, _fill_module
+
+
+def _make_archive(kind: Any) -> Any:
+    made = kind.__new__(kind)
+    made._lock = threading.RLock()
+    return made
 
 
 def module(value: Any, _: Any) -> Any:
