@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import html
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from typing import Any
 
 from . import conflicts, folder, handback
 from .files import state_of
+from .page import Page
 
 EVENT = "::mlops-lab "  # in front of the lines of a pod's log that are events, as `mlops_lab/events.py` describes them
 EXIT_FAILED, EXIT_REJECTED = 1, 3
@@ -193,6 +193,7 @@ class _Work:
 
         from .execute import execute, kill
 
+        self.page = Page()
         given = self.given()
         order = self.run / "order.json"
         order.write_text(json.dumps(self._order(given)), encoding="utf-8")
@@ -366,7 +367,7 @@ class _Work:
         shutil.copyfile(executed, artifact.path)
         page = self.arguments[self.step["page"]]
         Path(page.path).parent.mkdir(parents=True, exist_ok=True)
-        Path(page.path).write_text(_page(json.loads(executed.read_text(encoding="utf-8"))), encoding="utf-8")
+        Path(page.path).write_text(self.page.of(json.loads(executed.read_text(encoding="utf-8"))), encoding="utf-8")
 
     def _hand_on_metrics(self) -> None:
         if self.step["metrics"]:
@@ -383,16 +384,3 @@ def _show(output: dict[str, Any]) -> None:
     """Write what a cell shows into the pod's log."""
     text = output.get("text") or output.get("data", {}).get("text/plain") or "\n".join(output.get("traceback", ()))
     print(text, end="" if text.endswith("\n") else "\n", flush=True)  # noqa: T201
-
-
-def _page(notebook: dict[str, Any]) -> str:
-    """The step's own cells with their outputs as a page; their text alone where it can't be made (it is only a view)."""
-    cells = [cell for cell in notebook["cells"] if "cell" in cell["metadata"].get("mlops_lab", {})]
-    try:
-        import nbformat
-        from nbconvert import HTMLExporter
-
-        return str(HTMLExporter().from_notebook_node(nbformat.reads(json.dumps({**notebook, "cells": cells}), as_version=4))[0])
-    except Exception as error:
-        print(f"no page of the step's notebook: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-        return "".join(f"<pre>{html.escape(json.dumps(cell, indent=1, ensure_ascii=False))}</pre>\n" for cell in cells)
