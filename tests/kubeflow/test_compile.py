@@ -17,7 +17,7 @@ from parity.programs import cells_of as cells_of_program
 from parity.programs import program
 from parity.test_table import batches, cells_of
 
-from mlops_lab import load
+from mlops_lab import __version__, load
 from mlops_lab.checks import check
 from mlops_lab.errors import UsageError
 from mlops_lab.notebook import from_node
@@ -364,6 +364,33 @@ def test_what_may_travel_has_room_beside_the_runtime():
     code = packing.runtime() + packing.packed_files({"noise.bin": (0o644, noise)})
     assert packing.compressed_size(noise) >= files.LIMIT
     assert limits.container_size(code) + 5_000 < limits.ARGUMENT
+
+
+def test_the_runtime_travels_without_comments_and_annotations_of_functions_and_is_else_the_same():
+    from mlops_lab.targets.kubeflow import packing
+
+    class Bare(ast.NodeTransformer):
+        def visit_arg(self, node):
+            node.annotation = None
+            return node
+
+        def visit_FunctionDef(self, node):
+            node.returns = None
+            return self.generic_visit(node)
+
+        visit_AsyncFunctionDef = visit_FunctionDef
+
+    def dumped(tree):
+        for node in ast.walk(tree):
+            first = node.body[0] if isinstance(getattr(node, "body", None), list) and node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                first.value.value = ""
+        return ast.dump(tree)
+
+    for name, text in packing.unpacked(packing.runtime()).items():
+        source = (Path(packing.__file__).parents[2] / "runtime" / name).read_text("utf-8")
+        source += f"\nVERSION = {__version__!r}\n" if name == "__init__.py" else ""
+        assert dumped(Bare().visit(ast.parse(source))) == dumped(ast.parse(text)), name
 
 
 def test_a_run_of_a_pipeline_is_measured_with_what_argo_keeps_of_it():

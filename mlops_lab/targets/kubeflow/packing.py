@@ -8,6 +8,7 @@ others here.
 
 from __future__ import annotations
 
+import ast
 import base64
 import bz2
 import io
@@ -55,8 +56,12 @@ def packed(content: Any) -> str:
 
 @cache
 def runtime() -> str:
-    """The runtime's modules without their comments, compressed, as text."""
-    modules = {path.name: bare(path.read_text("utf-8")) for path in sorted(_RUNTIME.glob("*.py")) if path.name not in _STAYS}
+    """The runtime's modules without their comments and the types of their functions, compressed, as text."""
+    modules = {
+        path.name: bare(unannotated(path.read_text("utf-8")))
+        for path in sorted(_RUNTIME.glob("*.py"))
+        if path.name not in _STAYS
+    }
     modules["__init__.py"] += f"\nVERSION = {__version__!r}\n"
     return _compressed(modules)
 
@@ -84,6 +89,27 @@ def compressed_size(content: bytes) -> int:
 def _compressed(content: Any) -> str:
     text = base64.b85encode(bz2.compress(json.dumps(content).encode())).decode()
     return text.translate(str.maketrans(UNSAFE, SAFE))
+
+
+def unannotated(source: str) -> str:
+    """Python code without the annotations of its functions, which are for who reads and checks it; all else as it stands."""
+    text = source.encode()
+    starts = [0]
+    for row in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(row))
+    spans = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            begin, end = starts[node.lineno - 1] + node.col_offset + len(node.arg.encode()), node.annotation
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns is not None:
+            begin, end = starts[node.returns.lineno - 1] + node.returns.col_offset, node.returns
+            begin = len(text[: text.rindex(b"->", 0, begin)].rstrip())
+        else:
+            continue
+        spans.append((begin, starts[(end.end_lineno or 0) - 1] + (end.end_col_offset or 0)))
+    for begin, stop in sorted(spans, reverse=True):
+        text = text[:begin] + text[stop:]
+    return text.decode()
 
 
 def bare(source: str) -> str:
