@@ -30,7 +30,7 @@ _CONFIGURES = frozenset((
     "register_matplotlib_converters", "init_notebook_mode", "tqdm.pandas", "data_transformers.enable",
     "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
     "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
-    "init_printing", "init_session", "colormaps.register", "register_cmap",
+    "init_printing", "init_vprinting", "init_session", "colormaps.register", "register_cmap",
     # What makes libraries show their objects in a notebook, and how.
     "hv.extension", "holoviews.extension", "hv.notebook_extension", "hv.output", "hvplot.extension", "gv.extension",
     "pn.extension", "panel.extension", "opts.defaults", "output_notebook", "theme.enable", "themes.enable", "initjs",
@@ -39,6 +39,7 @@ _CONFIGURES = frozenset((
     "set_host_device_count", "enable_x64",
     "mlflow.set_tracking_uri", "mlflow.set_registry_uri", "mlflow.set_experiment", "autolog",
 ))  # fmt: skip
+_OF_STARS = frozenset(name for name in _CONFIGURES if name.isidentifier())
 _CHANGE_LISTS = frozenset({"append", "insert", "extend", "remove", "pop", "clear"})
 _LONGEST = max(name.count(".") + 1 for name in _CONFIGURES)
 _CONFIGURING_MAGICS = frozenset(
@@ -155,6 +156,8 @@ def _bound_in(tree: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     for statement in tree.body:  # type: ignore[attr-defined]
         if _is_import(statement):
             imported |= statement_names(statement)[1]
+            if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
+                imported |= _OF_STARS  # one of these that nothing else binds has come with it
         else:
             otherwise |= statement_names(statement)[1]
             otherwise |= {name for n in kinds(statement).get(ast.Global, ()) for name in n.names}

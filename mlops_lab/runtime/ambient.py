@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import books, logs, ofprocess, reloaded, shown, unflushed
+from . import books, counters, logs, ofprocess, reloaded, shown, unflushed
 from .memory import InputRefused as InputRefused
 from .store import digest
 
@@ -403,6 +403,7 @@ STATES: dict[str, State] = {
     "@mlflow": State("mlflow", books.get, books.put, lazy=True, roots=frozenset({"mlflow"})),
     "@unflushed": State("io", unflushed.get, unflushed.put),
     "@modules": State("importlib", reloaded.get, reloaded.put),
+    "@counters": State("sys", counters.get, counters.put),
     "@warnings.filters": State("warnings", _get_filters, _set_filters),  # before those shown, which a change of it forgets
     "@warnings": State("warnings", shown.get, shown.put),
 }  # fmt: skip

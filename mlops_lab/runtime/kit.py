@@ -33,7 +33,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, assigned, books, called, guard, modules, registries, running, session, shown, twins, unflushed
+from . import ambient, assigned, books, called, counters, guard, modules, registries, running, session, shown, twins, unflushed
 from .ambient import InputRefused
 from .files import OpenedFiles
 from .loading import DELETED, IPYTHONS_OWN, Loader
@@ -72,6 +72,7 @@ class Kit(Loader):
         running.watch()
         unflushed.put([])
         ambient.watch(self.order["folder"], code)
+        counters.watch(code, self.names)
         files = OpenedFiles(self.order["folder"])
         prelude = set(self.names)
         applied = self.restore()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, reloaded, shown, unflushed
+from . import ambient, counters, reloaded, shown, unflushed
 from .generators import GeneratorUse
 from .postponed import Postponed
 from .store import Store
@@ -53,6 +53,7 @@ class StateUse:
                 if state:
                     self._found[name], self._before[name] = state
                     self.given[name] = self.current[name][1] if name in applied else state[0]
+        counters.begin()
 
     def _applies(self, name: str) -> bool:
         state = ambient.STATES.get(name)
@@ -65,6 +66,7 @@ class StateUse:
         that wait for text to one that starts processes; or opens such a file, which is refused."""
         unseen = {"@unflushed"} if "@warnings" in self.current or shown.any_shown() else {"@unflushed", "@warnings"}
         unseen |= set() if reloaded.is_seen() else {"@modules"}
+        unseen |= set() if counters.advanced() else {"@counters"}
         unseen -= {"@unflushed"} if unflushed.is_asked() else set()
         return {name: state for name, state in self.given.items() if name not in unseen}
 

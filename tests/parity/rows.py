@@ -217,6 +217,12 @@ ROWS: list[Row] = [
     alone("%load_ext", ("step:a", "%load_ext autoreload\n%autoreload 2\nx = 1"), ("step:b", "print(x)"), expect="either"),
     alone("a local module", ("step:a", "import helper\nx = helper.make(2)"), ("step:b", "print(x, helper.make(3), isinstance(x, helper.Thing))"),
           files={"helper.py": "class Thing:\n    def __init__(self, v): self.v = v\n    def __repr__(self): return f'Thing({self.v})'\ndef make(v): return Thing(v)\n"}),
+    alone("a package that numbers its objects, and how it has them shown", ("step:a", "import sys\nsys.path.insert(0, 'site-packages')\nfrom numbered import *\ninit_printing()\nt = Thing()"),
+          ("step:b", "u = Thing()\no = Other()"), ("step:c", "print(t.number, u.number, o.number, Other().number)"), ("step:d", "t"),
+          files={"site-packages/numbered.py": "import itertools\nfrom IPython import get_ipython\nclass Counter:\n    count = 0\ncounter = Counter()\ncounter.count = 0\nids = itertools.count()\n"
+                 "def number():\n    counter.count += 1\n    return counter.count\nclass Base:\n    def __init__(self): self.number = number()\nclass Thing(Base):\n    def __init__(self): super().__init__()\n"
+                 "class Other:\n    made = 0\n    def __init__(self):\n        Other.made += 1\n        self.number = (Other.made, next(ids))\n"
+                 "def init_printing():\n    show = lambda thing, printer, cycle: printer.text(f'thing {thing.number}')\n    get_ipython().display_formatter.formatters['text/plain'].for_type(Thing, show)\n"}),
     row("top-level await", "import asyncio\nasync def f90():\n    await asyncio.sleep(0)\n    return 9", "r90 = await f90()", "print(r90, await f90())", group="magics"),
     alone("exec and eval of a text", ("step:a", "x = 0\ny = 2"), ("step:b", "exec('x = 1')\nz = eval('x + y')"), ("step:c", "print(x, z)"), expect="either"),
     alone("globals()", ("step:a", "x = 1"), ("step:b", "globals()['x'] = 5\nprint(globals()['x'])"), ("step:c", "print(x)"), expect="either"),
