@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, cast
 
-from . import sets
+from . import sets, settables
 from .memory import Refused
 
 _SET_REDUCES: tuple[Any, ...] = (set.__reduce__, frozenset.__reduce__)
@@ -129,7 +129,7 @@ def _new_instance(kind: Any, *arguments: Any) -> Any:
     return maker(kind, *arguments) if arguments else maker(kind)
 
 
-def _new_frozenset(kind: Any, made: sets.Recipe) -> Any:
+def _new_frozenset(kind: Any, made: sets.Recipe | settables.Table) -> Any:
     return sets.build(made, lambda elements: _new_instance(kind, elements))
 
 

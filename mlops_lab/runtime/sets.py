@@ -14,7 +14,10 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import is_not
 from typing import Any
+
+from . import settables
 
 _PROBES = 9  # slots after its first one that CPython tries in a row, before it jumps
 _WORD = 2**64
@@ -50,15 +53,19 @@ def is_odd(value: Any) -> bool:
     kind = frozenset if isinstance(value, frozenset) else set
     elements = list(value)
     plain = kind(elements)
-    if list(map(id, plain)) != list(map(id, elements)):
+    if any(map(is_not, plain, elements)):
         return True
     if kind is frozenset:
         return False  # it never changes, so that its order is all that can be seen of it
     return _fields(plain)[:3] != _fields(value)[:3] if _READABLE else sys.getsizeof(plain) != sys.getsizeof(value)
 
 
-def recipe(value: Any) -> Recipe | None:
+def recipe(value: Any) -> Recipe | settables.Table | None:
     """How to rebuild a set; None if that can't be had."""
+    if _READABLE and len(value) >= settables.LARGE:
+        whole = settables.read(value, _fields(value))
+        if whole is not None:
+            return whole
     table = _read(value)
     if table is None:
         return None
@@ -112,18 +119,24 @@ def _by_exchange(found: list[Any], elements: list[Any]) -> list[Recipe]:
     return []
 
 
-def build(made: Recipe, kind: Callable[..., Any] = set) -> Any:
+def build(made: Recipe | settables.Table, kind: Callable[..., Any] = set) -> Any:
     """Follow a recipe."""
+    if isinstance(made, settables.Table) and kind is not set:
+        return settables.build(made, kind, _READABLE)
     if kind is set:
         found: set[Any] = set()
         fill(found, made)
         return found
+    assert isinstance(made, Recipe)
     (elements, _), = made.rounds  # fmt: skip
     return kind(dict.fromkeys(elements) if made.through is dict else made.through(elements))
 
 
-def fill(found: set[Any], made: Recipe) -> None:
+def fill(found: set[Any], made: Recipe | settables.Table) -> None:
     """Follow a recipe in a new, empty set."""
+    if isinstance(made, settables.Table):
+        settables.fill(found, made, _READABLE)
+        return
     for number, (added, discarded) in enumerate(made.rounds):
         if made.through is dict and number == 0:
             set.update(found, dict.fromkeys(added))

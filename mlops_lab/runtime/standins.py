@@ -8,7 +8,7 @@ import struct
 import sys
 from typing import Any
 
-from . import definitions, session, sets
+from . import definitions, session, sets, settables
 from .definitions import Space
 from .memory import Refused
 
@@ -80,12 +80,12 @@ def _hold_set() -> list[Any]:
     return [set()]
 
 
-def _fill_held_set(holder: list[Any], made: sets.Recipe) -> list[Any]:
+def _fill_held_set(holder: list[Any], made: sets.Recipe | settables.Table) -> list[Any]:
     sets.fill(holder[0], made)
     return holder
 
 
-def _hold_frozenset(made: sets.Recipe) -> list[Any]:
+def _hold_frozenset(made: sets.Recipe | settables.Table) -> list[Any]:
     return [sets.build(made, frozenset)]
 
 
