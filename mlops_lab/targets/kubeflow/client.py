@@ -283,7 +283,7 @@ def _translated(error: Any, connection: Connection) -> KubeflowError:
     again = f"mlops-lab connect {connection.endpoint} --name {connection.name}"
     if status == 401 or 300 <= status < 400:
         return KubeflowError(f"{connection.shown} does not know who you are: the login has ended or is missing. Connect again, "
-                             f"with a new token or cookies: {again} --auth token", status)  # fmt: skip
+                             f"with a new token or cookies: {again}{_where(connection)} --auth token", status)  # fmt: skip
     if status == 403:
         where = f" in the namespace {connection.namespace}" if connection.namespace else ""
         return KubeflowError(f"{connection.shown} does not let you do this{where}: {said}. Ask who runs it for access, or name "
@@ -291,6 +291,10 @@ def _translated(error: Any, connection: Connection) -> KubeflowError:
     if status == 404:
         return KubeflowError(f"{connection.shown} has no such thing: {said}", status)
     return KubeflowError(f"{connection.shown} refused: {said} (HTTP {status})", status)
+
+
+def _where(connection: Connection) -> str:
+    return f" --namespace {connection.namespace}" if connection.namespace else ""
 
 
 def _message(error: Any) -> str:
