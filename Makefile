@@ -50,7 +50,8 @@ demo: .make/venv
 .make/chromium: .make/node
 	@test -n "$$MLOPS_LAB_CHROMIUM" || test -x /usr/bin/chromium || \
 		{ [ "$$(id -u)" = 0 ] && { apt-get install --yes --quiet chromium || { apt-get update --quiet && apt-get install --yes --quiet chromium; }; } > /dev/null 2>&1 && test -x /usr/bin/chromium; } || \
-		$(JLPM) playwright install chromium
+		$(JLPM) playwright install chromium || \
+		{ echo "The browser's tests need Chromium: install it and name it, as in MLOPS_LAB_CHROMIUM=/usr/bin/chromium make test-ui"; exit 1; }
 	@touch $@
 
 lab: .make/venv .make/lab
