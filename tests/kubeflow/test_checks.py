@@ -42,15 +42,21 @@ def test_the_example_of_a_code_gives_it_and_the_fixed_one_nothing(code, tmp_path
 
 
 @pytest.mark.parametrize("name", ["heart-disease", "temperature-anomalies"])
-def test_the_examples_travel_as_they_are(name):
+def test_the_examples_travel_as_they_are(name, monkeypatch):
     from mlops_lab import load
 
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.com")
     assert check(load(EXAMPLES / f"{name}.ipynb").plan, "kubeflow") == ()
 
 
 @pytest.mark.parametrize(
     ("uri", "found"),
-    [("http://localhost:5000", ["ML307"]), ("sqlite:///mlflow.db", ["ML307"]), ("https://me:secret@mlflow.example.com", [])],
+    [
+        ("http://localhost:5000", ["ML307"]),
+        ("sqlite:///mlflow.db", ["ML307"]),
+        ("", ["ML307"]),
+        ("https://me:secret@mlflow.example.com", []),
+    ],
 )
 def test_a_tracking_server_that_no_container_reaches_is_told_where_cells_log_to_it(tmp_path, monkeypatch, uri, found):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

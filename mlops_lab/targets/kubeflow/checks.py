@@ -159,16 +159,22 @@ def this_machine(plan: Plan) -> Found:
                         yield Diagnostic("ML307", "warning", message, fix, cell.number, node.lineno, value.value)
     uri = os.environ.get(URI, "")
     logging = next((cell for cell in plan.cells if "mlflow" in cell.source), None)
-    if logging is not None and uri and not is_reachable_from_afar(uri):
-        message = (
-            f"{URI} is {without_password(uri)!r}, which no container reaches: what cells log with mlflow stays in their pods."
-        )
+    if logging is not None and not is_reachable_from_afar(uri) and not _names_a_store(plan):
+        what = f"{URI} is {without_password(uri)!r}, which no container reaches" if uri else f"{URI} names no server"
+        message = f"{what}: what cells log with mlflow stays in their pods, unless Kubeflow's own MLflow plugin is on."
         yield Diagnostic("ML307", "warning", message, fix, logging.number, _lines(logging, "mlflow"), URI)
     for step in plan.steps:
         for name, text in step.step.settings.env.items():
             if _HERE.search(text):
                 message = f"step {step.name!r}: the environment variable {name} is {text!r}, an address of this machine."
                 yield Diagnostic("ML307", "warning", message, fix, name=name)
+
+
+def _names_a_store(plan: Plan) -> bool:
+    """True if the notebook or its settings say where MLflow is."""
+    told = [{*step.step.settings.env, *settings.of_step(plan, step).secrets, *settings.of_step(plan, step).config_maps}
+            for step in plan.steps]  # fmt: skip
+    return any(URI in names for names in told) or any("set_tracking_uri(" in cell.source for cell in plan.cells)
 
 
 def not_honoured(plan: Plan) -> Found:
