@@ -30,7 +30,7 @@ _CONFIGURES = frozenset((
     "register_matplotlib_converters", "init_notebook_mode", "tqdm.pandas", "data_transformers.enable",
     "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
     "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
-    "init_printing", "init_vprinting", "init_session", "colormaps.register", "register_cmap",
+    "init_printing", "init_vprinting", "mechanics_printing", "init_session", "colormaps.register", "register_cmap",
     # What makes libraries show their objects in a notebook, and how.
     "hv.extension", "holoviews.extension", "hv.notebook_extension", "hv.output", "hvplot.extension", "gv.extension",
     "pn.extension", "panel.extension", "opts.defaults", "output_notebook", "theme.enable", "themes.enable", "initjs",
