@@ -22,7 +22,7 @@ from mlops_lab.errors import UsageError
 from mlops_lab.executed import assemble
 from mlops_lab.learn import learn
 from mlops_lab.runtime import remote
-from mlops_lab.targets import Options
+from mlops_lab.targets import Options, check
 from mlops_lab.targets.kubeflow.compile import compile_pipeline
 
 from .conftest import run_all
@@ -245,8 +245,11 @@ def test_what_happens_behind_the_graph_is_refused_with_its_code_until_a_run_here
     path = notebook(BEHIND_THE_GRAPH[code])
     wrong = mlops_lab.load(path).plan
     local = mlops_lab.load(path).run(tracking=False)
+    told = check(wrong, "kubeflow")
+    assert {row.code for row in told} == {code} and local.id in told[0].message and "--learn" in told[0].fix
     assert learn(path, local.folder)
     right = mlops_lab.load(path)
+    assert not check(right.plan, "kubeflow")
     refused, run = run_all_locally([wrong, right.plan])
     ended = [step for step in refused.compiled.steps if not refused.has(step)]
     result = refused.pod_log(ended[0]).result

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from mlops_lab.checks import Diagnostic
 from mlops_lab.errors import UsageError
 from mlops_lab.files import UNKNOWN
+from mlops_lab.learn import lessons, results_of
 from mlops_lab.notebook import Cell
 from mlops_lab.plan import Plan
+from mlops_lab.runs import Home
 from mlops_lab.targets.kernels import kernel_python
 from mlops_lab.targets.kubeflow import files, installed, limits, settings
 from mlops_lab.targets.kubeflow.interface import is_given_from_outside
@@ -32,6 +34,7 @@ _HERE = re.compile(
     r"\b(?:https?|postgresql|mysql|mongodb|redis|s3|grpc)?(?:\+\w+)?(?:://)(?:[^/@\s]*@)?(?:localhost|127\.0\.0\.1|0\.0\.0\.0)\b"
 )
 _LOCAL_STORE = re.compile(r"^(?:sqlite:|file:|\.{0,2}/|\w:\\)")
+_RUNS = 20  # the newest ones, among which that of a notebook as it is now is looked for
 _IN_EVERY_CONTAINER = ("/tmp", "/dev", "/proc", "/usr", "/etc", "/var/tmp", "/sys")
 
 
@@ -233,6 +236,22 @@ def too_many(plan: Plan) -> Found:
         yield Diagnostic("ML310", "warning", message, "Merge small steps, or have the controller offload large workflows.")
 
 
+def seen_here(plan: Plan) -> Found:
+    """ML203, ML204: what a run of this very notebook saw here that no edge of its graph says: the guard would end it there."""
+    notebook = plan.pipeline.notebook
+    for folder in Home.of(notebook.folder).list()[:_RUNS]:
+        started = folder.started
+        if started is None or started.target != "local" or started.digest != notebook.digest or not folder.finished:
+            continue
+        for lesson in lessons(notebook, results_of(folder)):
+            cell = next((step.step.first for step in plan.steps if step.step.group == lesson.step), 0)
+            message = f"in run {folder.id}, {lesson}; Kubeflow runs no step again, so a run would end there."
+            fix = "Have it recorded (mlops-lab run NOTEBOOK --learn), tag the later step with after:, or merge the steps."
+            code = "ML204" if lesson.name[0] == "@" and "random" in lesson.name else "ML203"
+            yield Diagnostic(code, "warning", message, fix, cell, name=lesson.name)
+        return
+
+
 def _importing(plan: Plan, root: str) -> Cell | None:
     return next((cell for cell in plan.cells if root in needed([cell.tree])), None)
 
@@ -244,5 +263,5 @@ def _guarded(cell: Cell, root: str) -> bool:
 
 CHECKS: tuple[Callable[[Plan], Found], ...] = (
     local_path, outside_path, too_large, unknown_path, uninstallable, from_nowhere, this_machine, not_honoured, wrong_settings,
-    too_many,
+    too_many, seen_here,
 )  # fmt: skip
