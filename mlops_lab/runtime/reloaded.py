@@ -153,6 +153,14 @@ def is_any() -> bool:
     return any(row.again for row in _rows)
 
 
+def is_felt() -> bool:
+    """True if a step could feel that it doesn't know of this: functions of a file as it was do the same, run again or not."""
+    again = {row.path for row in _rows if row.again}
+    held = [value for module in list(sys.modules.values()) if _path(module) in again for value in vars(module).values()]
+    homes = {module.__name__ for module in list(sys.modules.values()) if _path(module) in again}
+    return any(row.changed for row in _rows) or any(isinstance(v, type) and v.__module__ in homes for v in held)
+
+
 def is_seen() -> bool:
     """True if the step has run a module beside the notebook, or written one."""
     return bool(_executed) or any(row.cell in _numbers for row in _rows)

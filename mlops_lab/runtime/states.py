@@ -78,7 +78,7 @@ class StateUse:
         """States that the step left otherwise than its configuration statements, run again on what it found, leave them."""
         changed = [name for name in outputs if name in self._before and name not in {"@warnings", "@pyplot"}]
         found = [name for name in outputs if name == "@pyplot" or (name in ambient.STATES and ambient.STATES[name].random)]
-        others = [name for name in changed if not ambient.STATES[name].random]
+        others = [name for name in changed if not ambient.STATES[name].random and (name != "@modules" or reloaded.is_felt())]
         if others:
             after = {name: ambient.read(name) for name in others}
             root_level = logging.root.level

@@ -91,3 +91,15 @@ def test_the_state_of_a_module_teaches_the_graph(tmp_path: Path) -> None:
     again = mlops_lab.load(path).run(tracking=False, cache=False, fixed_graph=True)
     assert again.status == "done"
     assert again.notebook().cells[1].outputs[0].text == "1\n"
+
+
+def test_functions_of_an_unchanged_file_may_be_reloaded_beside_other_steps(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def f(): return 1\n")
+    cells = [
+        ("step:a", "import helper\nx = helper.f()"),
+        ("step:b", "import importlib, helper\nimportlib.reload(helper)\ny = helper.f()"),
+        ("step:c", "z = [1]"),
+    ]
+    nbf.write(notebook_node(cells), tmp_path / "nb.ipynb")
+    run = mlops_lab.load(tmp_path / "nb.ipynb").run(tracking=False, cache=False, fixed_graph=True)
+    assert run.status == "done"
