@@ -86,8 +86,9 @@ def undeclared(step: str, tables: Mapping[str, Any], inputs: Mapping[str, Any], 
             text = (
                 f"ML203: {who} leaves {name!r} anew, as it shares an object with what the step works with, and step "
                 f"{stale[-1]!r}, which it doesn't wait for, may have changed {name!r}. "
+                f"Tag {step!r} with after:{stale[-1]}, or merge the two steps."  # which a run here need not show
             )
-            found.append(Finding("ML203", name, tuple(stale), text + _ways_out(stale[-1], step), (step, "uses", name)))
+            found.append(Finding("ML203", name, tuple(stale), text, (step, "uses", name)))
         if output and before and output["version"][1] == before[1]:
             later = tables["writers"].get(name, [])
             if later:  # the value is as it was, but something else now shares it
