@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import dis
 import enum
+import functools
 import inspect
 import pathlib
 import re
@@ -168,11 +169,16 @@ def _bound_by(function: types.FunctionType, depth: int) -> Iterator[tuple[str, s
                     yield from ((module, f"{name}.{attribute}") for attribute in _attributes(method, held))
 
 
-def _given(code: types.CodeType) -> set[str]:
+@functools.lru_cache(1000)
+def _given(code: types.CodeType) -> frozenset[str]:
     """The globals that a function binds to one of its arguments, as `urllib.request.install_opener` does."""
+    if _STORE_GLOBAL not in code.co_code[::2]:
+        return frozenset()
     steps = list(dis.get_instructions(code))
     pairs = zip(steps, steps[1:], strict=False)
-    return {store.argval for load, store in pairs if store.opcode == _STORE_GLOBAL and load.opname.startswith("LOAD_FAST")}
+    return frozenset(
+        store.argval for load, store in pairs if store.opcode == _STORE_GLOBAL and load.opname.startswith("LOAD_FAST")
+    )
 
 
 def _attributes(method: Any, holder: Any) -> Iterator[str]:
@@ -193,8 +199,11 @@ def _root(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _names(code: types.CodeType, operation: int) -> set[str]:
-    return {step.argval for step in dis.get_instructions(code) if step.opcode == operation}
+@functools.lru_cache(1000)
+def _names(code: types.CodeType, operation: int) -> frozenset[str]:
+    if operation not in code.co_code[::2]:
+        return frozenset()
+    return frozenset(step.argval for step in dis.get_instructions(code) if step.opcode == operation)
 
 
 def _is_plain(value: Any, near: bool = True) -> bool:
