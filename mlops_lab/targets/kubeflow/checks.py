@@ -40,7 +40,7 @@ _IN_EVERY_CONTAINER = ("/tmp", "/dev", "/proc", "/usr", "/etc", "/var/tmp", "/sy
 
 def check(plan: Plan) -> tuple[Diagnostic, ...]:
     """All that stands in the way of running a plan on Kubeflow, errors first, then in the order of the notebook."""
-    found = [diagnostic for one in CHECKS for diagnostic in one(plan)]
+    found = [diagnostic for one in (*CHECKS, seen_here) for diagnostic in one(plan)]
     return tuple(sorted(set(found), key=lambda d: (d.severity != "error", d.cell, d.line, d.code, d.name)))
 
 
@@ -237,7 +237,7 @@ def too_many(plan: Plan) -> Found:
 
 
 def seen_here(plan: Plan) -> Found:
-    """ML203, ML204: what a run of this very notebook saw here that no edge of its graph says: the guard would end it there."""
+    """What a run of this very notebook saw here that no edge of its graph says: the guard would end it there."""
     notebook = plan.pipeline.notebook
     for folder in Home.of(notebook.folder).list()[:_RUNS]:
         started = folder.started
@@ -263,5 +263,5 @@ def _guarded(cell: Cell, root: str) -> bool:
 
 CHECKS: tuple[Callable[[Plan], Found], ...] = (
     local_path, outside_path, too_large, unknown_path, uninstallable, from_nowhere, this_machine, not_honoured, wrong_settings,
-    too_many, seen_here,
+    too_many,
 )  # fmt: skip
