@@ -67,7 +67,7 @@ class Server:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(240)
 
 
 @pytest.fixture
