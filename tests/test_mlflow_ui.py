@@ -118,7 +118,7 @@ def test_the_command_that_a_run_prints_serves_until_it_is_ended(finished):
                 time.sleep(0.3)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(240)
     assert not is_alive(process.pid)
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{url}/health", timeout=2)
