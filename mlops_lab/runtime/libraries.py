@@ -182,6 +182,8 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("builtins", "module"): standard.module,
     ("unittest.mock", "_patch"): standard.patch,
     ("zipfile", "ZipFile"): standard.closed_archive,
+    ("tempfile", "_TemporaryFileWrapper"): standard.temporary_file,
+    ("argparse", "_HelpAction"): standard.help_action,
     ("weakref", "ReferenceType"): standard.reference,
     ("weakref", "WeakKeyDictionary"): standard.collection,
     ("weakref", "WeakValueDictionary"): standard.collection,
