@@ -21,6 +21,7 @@ from .postponed import Postponed
 _CALL = re.compile(r"\b([A-Za-z_]\w*(?:\.\w+)*)[ \t]*\(")
 _STORES = {dis.opmap["STORE_GLOBAL"], dis.opmap["STORE_ATTR"]}
 _COUNT = type(itertools.count())
+_CODE = (type, types.FunctionType, types.MethodType, classmethod, staticmethod)
 # They number nothing, are in every notebook, and are large.
 _WITHOUT = sys.stdlib_module_names | set("numpy pandas matplotlib scipy sklearn seaborn IPython mlops_lab_runtime".split())
 _DEPTH = 2  # calls from a constructor to the function that counts
@@ -131,7 +132,9 @@ def _static(target: Any, name: str) -> Any:
 
 def _look_at(target: Any, depth: int) -> None:
     """Look at a class or function of a package, and at what it calls."""
-    home = getattr(target, "__module__", None)
+    if not isinstance(target, _CODE):
+        return
+    home = target.__module__
     if not isinstance(home, str) or home.partition(".")[0] in {*_WITHOUT, "__main__"} or target in _seen:
         return
     _seen.add(target)
