@@ -20,9 +20,11 @@ from mlops_lab.logbook import AFTER, ASKS, CHOOSES, LOGS, does
 from mlops_lab.notebook import Cell, StepSettings
 from mlops_lab.pipeline import Pipeline, Step
 from mlops_lab.prelude import Item, import_names, left_over, moves_path, replay, replayable_in, roots_in, setup_before
+from mlops_lab.scopes import kinds, once
 from mlops_lab.sharing import Sharing
 from mlops_lab.syntax import without_collector
 
+_ANNOTATIONS = "__annotations__"
 FILE = "file:"  # in front of the paths among what a step's settings say that it changes or uses
 
 
@@ -290,6 +292,7 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
     opaque: list[int] = []
     gates: list[int] = []
     states: list[tuple[int, str]] = []
+    annotated: list[int] = []  # steps that annotate variables, which `__annotations__` collects
     drawing: list[int] = []
     written, used = Paths(), Paths()
     sources = _imported_sources(plan)
@@ -312,6 +315,8 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
             add(source, "gate")
         for source, name in states:
             add(source, "state", name)
+        for source in annotated if _ANNOTATIONS in effects.reads else ():
+            add(source, "variable", _ANNOTATIONS)
         does = books.get(step.name, frozenset())
         for what, others in AFTER.items():
             for source in (source for other in others for source in in_books[other] if what in does):
@@ -337,6 +342,7 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
         before_binding |= dict.fromkeys(effects.binds, here)
         opaque += [here] if effects.opaque else []
         gates += [here] if step.step.gate else []
+        annotated += [here] if any(_annotates(cell.tree) for cell in step.step.cells) else []
         states += [(here, n[1:]) for n in step.step.settings.changes if n.startswith("@") and "random" not in n]
         states += [(here, "sys.path")] if any(moves_path(cell, plan.imported) for cell in step.step.cells) else []
         for what in does:
@@ -348,6 +354,11 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
     return tuple(
         Edge(names[source], names[target], tuple(sorted(found))) for (source, target), found in sorted(reasons.items())
     )
+
+
+@once
+def _annotates(tree: ast.AST) -> bool:
+    return ast.AnnAssign in kinds(tree)
 
 
 def _logbooks(plan: Plan) -> dict[str, frozenset[str]]:

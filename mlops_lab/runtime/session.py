@@ -28,6 +28,7 @@ class Callbacks:
 
 
 _ABOUT_ERRORS = re.compile(r"\blast_(value|type|traceback|exc)\b|%(tb|debug)\b|\bpm\(|\bshowtraceback\b")
+_ABOUT_ANNOTATIONS = re.compile(r"__annotations__|get_type_hints")
 _annotations = False  # whether it looks at those of the notebook's variables
 _errors = False  # whether the notebook's code looks at the last error
 
@@ -38,8 +39,13 @@ def watch(code: str) -> None:
     """See whether the notebook's code looks at the last error, and at annotations: they are passed on only then, or refused."""
     global _errors, _annotations
     twins.watch(code)
-    _annotations = "__annotations__" in code or "get_type_hints" in code
+    _annotations = bool(_ABOUT_ANNOTATIONS.search(code))
     _errors = bool(_ABOUT_ERRORS.search(code))
+
+
+def looks_in(code: str) -> list[str]:
+    """The words of a code for which a step leaves what it doesn't leave otherwise."""
+    return sorted({m[0] for pattern in (_ABOUT_ERRORS, _ABOUT_ANNOTATIONS) for m in pattern.finditer(code)})
 
 
 def shell() -> Any:

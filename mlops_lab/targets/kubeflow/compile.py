@@ -22,7 +22,8 @@ from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.prelude import setup_before
 from mlops_lab.roles import slug
 from mlops_lab.runtime import called
-from mlops_lab.scopes import every_node, module_names
+from mlops_lab.runtime.session import looks_in
+from mlops_lab.scopes import every_node, kinds, module_names
 from mlops_lab.targets import Options
 from mlops_lab.targets.attempt import dotted, order_of
 from mlops_lab.targets.kubeflow import document, files, limits, settings, source
@@ -318,8 +319,9 @@ def _summary(plan: Plan, step: StepPlan, interface: Interface) -> list[str]:
 def _rest(plan: Plan) -> str:
     """Code in place of all cells for what the runtime asks of their whole text, so that a step has not to bring them.
 
-    It asks which names of setup cells are bound more than once, whether anything is put into packages, and which functions of
-    packages are called for what they set (those of the step's own lines it finds by itself).
+    It asks which names of setup cells are bound more than once, whether anything is put into packages, which functions of
+    packages are called for what they set (those of the step's own lines it finds by itself), and what some step looks at that
+    those above must leave for it.
     """
     text = "\n".join(cell.source for cell in plan.pipeline.notebook.cells)
     names = set().union(*(module_names(cell.tree.body)[1] for cell in plan.pipeline.setup))
@@ -328,4 +330,16 @@ def _rest(plan: Plan) -> str:
     calls = [
         f"import {module}\n{module}.{name}()" for module, _, name in (p.rpartition(".") for p in sorted(_called_inside(plan)))
     ]
-    return "\n".join([line for name in again for line in [f"{name} = None"] * 2] + patches + calls)
+    trees = [cell.tree for cell in plan.pipeline.notebook.cells if cell.in_pipeline]
+    compared = {ast.unparse(node) for tree in trees for node in kinds(tree).get(ast.Compare, ()) if _is_of_identity(node)}
+    rest = [line for name in again for line in [f"{name} = None"] * 2]
+    return "\n".join([*rest, *patches, *calls, *looks_in(text), *sorted(compared)])
+
+
+def _is_of_identity(node: ast.Compare) -> bool:
+    """`a is b` and `id(a) == id(b)`, but not `a is None`."""
+    sides = [node.left, *node.comparators]
+    if any(isinstance(side, ast.Constant) and not isinstance(side.value, (str, bytes)) for side in sides):
+        return False
+    of_ids = all(isinstance(side, ast.Call) and getattr(side.func, "id", "") == "id" for side in sides)
+    return of_ids or any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops)
