@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -401,6 +401,7 @@ _BINDS = {"f = 1": "f", "del f": "f", "def f(): return ax": "f"}
 
 
 @settings(max_examples=300, deadline=None)
+@example([("parameters", "f = open('a')"), "print(f.read())"])
 @given(_CELLS)
 def test_any_notebook_gets_a_pipeline_that_is_just_what_was_said(cells: list[Any]) -> None:
     notebook = lab(*cells)
@@ -424,7 +425,7 @@ def test_any_notebook_gets_a_pipeline_that_is_just_what_was_said(cells: list[Any
             if name in held:
                 assert where[held[name]] == where[cell.number]
             held.pop(_BINDS.get(cell.source, ""), None)
-            if cell.source in _UNPASSABLE:
+            if cell.source in _UNPASSABLE and "parameters" not in cell.tags:  # a cell that has its role keeps it
                 held[_UNPASSABLE[cell.source]] = cell.number
 
 
