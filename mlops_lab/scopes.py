@@ -74,16 +74,11 @@ def module_names(statements: Iterable[ast.stmt]) -> tuple[set[str], set[str]]:
 @once
 def statement_names(statement: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     """The same for one."""
-    loads: set[str] = set()
-    stores: set[str] = set()
     flat = is_flat(statement)
     found = kinds(statement) if flat else by_kind(scope_nodes(statement))
-    for node in found.get(ast.Name, ()):
-        context = node.ctx.__class__
-        if context is not ast.Load:
-            stores.add(node.id)
-        if context is not ast.Store:
-            loads.add(node.id)
+    names = found.get(ast.Name, ())
+    loads = {node.id for node in names if node.ctx.__class__ is not ast.Store}
+    stores = {node.id for node in names if node.ctx.__class__ is not ast.Load}
     for node in found.get(ast.AugAssign, ()):
         if isinstance(node.target, ast.Name):
             loads.add(node.target.id)
@@ -92,9 +87,8 @@ def statement_names(statement: ast.AST) -> tuple[frozenset[str], frozenset[str]]
             if hasattr(node, "name"):
                 stores.add(node.name)
             _collect(node, _NO_NAMES, loads, stores)
-    for kind in BINDING & found.keys():
-        for node in found[kind]:
-            stores.update(bound_by(node))
+    if not BINDING.isdisjoint(found):
+        stores.update(name for kind in BINDING & found.keys() for node in found[kind] for name in bound_by(node))
     return frozenset(loads), frozenset(stores)
 
 
@@ -137,26 +131,35 @@ def by_kind(nodes: Iterable[ast.AST]) -> Kinds:
 
 @once
 def kinds(node: ast.AST) -> Kinds:
-    """All that a node holds (`every_node`), by class."""
-    return by_kind(every_node(node))
+    """All that a node holds, whatever the scope, by class: `by_kind(every_node(node))`, in one go since all code is read so."""
+    found: dict[type, list[Any]] = {}
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        kind = node.__class__
+        if kind in found:
+            found[kind].append(node)
+        else:
+            found[kind] = [node]
+        kept = node.__dict__
+        for name in _PARTS_REVERSED[kind]:
+            value = kept.get(name)
+            if value.__class__ is list:
+                if value:
+                    todo += value[::-1] if None not in value else [item for item in reversed(value) if item is not None]
+            elif value is not None:
+                todo.append(value)
+    return found
 
 
-@once
 def is_flat(statement: ast.AST) -> bool:
     """True for a statement with no scope in it: most are, and all ways to walk one come to the same."""
-    return _SCOPES.isdisjoint([node.__class__ for node in scope_nodes(statement)])
+    return _SCOPES.isdisjoint(kinds(statement))
 
 
-@once
 def every_node(node: ast.AST) -> list[ast.AST]:
     """A node and all that it holds, whatever the scope."""
-    if isinstance(node, ast.stmt) and is_flat(node):
-        return scope_nodes(node)
     found = [node]
-    if isinstance(node, ast.Module):
-        for statement in node.body:
-            found += every_node(statement)
-        return found
     for one in found:  # it grows
         found += children(one)
     return found

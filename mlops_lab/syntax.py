@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from mlops_lab.scopes import kinds
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -83,48 +85,74 @@ def forget() -> None:
 
 
 def _parse(source: str) -> tuple[ast.Module, SyntaxIssue | None]:
+    new: dict[_Place, ast.stmt] = {}
     try:
         tree = ast.parse(source)
-        unknown = ast.Module(_reuse(tree.body, source), tree.type_ignores)
+        new = _reuse(tree.body, source)
+        body = list(new.values())
     except (SyntaxError, ValueError):
         try:
-            unknown = tree = ast.fix_missing_locations(_parse_ipython(source))  # `compile` asks for every position
+            tree = ast.fix_missing_locations(_parse_ipython(source))  # `compile` asks for every position
+            body = tree.body
         except SyntaxError as error:
             return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
         except ValueError as error:  # a null byte in the source
             return ast.Module([], []), SyntaxIssue(1, str(error))
     try:
         # `return` outside a function and the like are found by the compiler only.
-        compile(unknown, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if any(word in source for word in _AT_A_DISTANCE):
+            compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        elif not all(map(_compiles, body)):
+            compile(ast.Module(body, tree.type_ignores), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as error:
         return ast.Module([], []), SyntaxIssue(error.lineno or 1, error.msg)
     except (RecursionError, ValueError):
         pass
+    _statements.update(new)  # now that they are known to be right
     return tree, None
 
 
-# (line, column, last column, lines of source) -> what stands there in some tree that is remembered
-_statements: weakref.WeakValueDictionary[tuple[int, int, int, str], ast.stmt] = weakref.WeakValueDictionary()
+# What may be wrong by what stands somewhere else, or wherever it stands.
+_AT_A_DISTANCE = ("global", "__future__", "__debug__")
+# Nodes in which the compiler finds nothing that the parser let pass, but for a keyword that is given twice.
+_PARSED_IS_RIGHT = frozenset({
+    ast.Expr, ast.Assign, ast.Import, ast.ImportFrom, ast.alias, ast.Pass, ast.If, ast.Name, ast.Constant, ast.Attribute,
+    ast.Call, ast.keyword, ast.Subscript, ast.Slice, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.BinOp, ast.UnaryOp,
+    ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue,
+})  # fmt: skip
 
 
-def _reuse(body: list[ast.stmt], source: str) -> list[ast.stmt]:
+def _compiles(statement: ast.stmt) -> bool:
+    """True for most statements: such as the compiler accepts wherever they stand. It takes as long as the parser."""
+    nodes = kinds(statement)
+    if not nodes.keys() <= _PARSED_IS_RIGHT:
+        return False
+    calls = [call.keywords for call in nodes.get(ast.Call, ()) if len(call.keywords) > 1]
+    return all(len({k.arg or id(k) for k in keywords}) == len(keywords) for keywords in calls)
+
+
+_Place = tuple[int, int, int, str]  # line, column, last column, lines of source
+_statements: weakref.WeakValueDictionary[_Place, ast.stmt] = weakref.WeakValueDictionary()  # of trees that are remembered
+
+
+def _reuse(body: list[ast.stmt], source: str) -> dict[_Place, ast.stmt]:
     """Put statements known from another text of the cell in the place of equal ones, with all that is noted on them.
 
-    Returns what is to be compiled to find all errors: those that are new, or all where one may be wrong by what is above it.
+    Returns those that are new, by the places for which they can be remembered.
     """
-    if "\r" in source:
-        return body
-    new: list[ast.stmt] = []
-    lines = source.split("\n")
+    new: dict[_Place, ast.stmt] = {}
+    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # as Python's parser counts them
     for place, statement in enumerate(body):
         above = [decorator.lineno for decorator in getattr(statement, "decorator_list", ())]
         first, last = min([statement.lineno, *above]), statement.end_lineno or statement.lineno
         text = lines[first - 1] if first == last else "\n".join(lines[first - 1 : last])
         key = first, statement.col_offset, statement.end_col_offset or 0, text
-        body[place] = _statements.setdefault(key, statement)
-        if body[place] is statement:
-            new.append(statement)
-    return body if "global" in source or "__future__" in source else new
+        known = _statements.get(key)
+        if known is None:
+            new[key] = statement
+        else:
+            body[place] = known
+    return new
 
 
 def is_ours(source: str) -> bool:

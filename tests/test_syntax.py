@@ -100,6 +100,24 @@ def test_what_is_not_python_is_an_issue_with_its_line(source: str, line: int) ->
     assert issue.line == line
 
 
+ONLY_COMPILED = [
+    "f(a=1, a=2)", "x = g(1, k=[f(a=1, b=2, a=3)])", "if x:\n    return 1", "if x:\n    y = 1\nelse:\n    continue", "*a = b", "*a, *b = c",
+    "x = [(yield 1)]", "x = {**a, 'b': (yield from c)}", "__debug__ = 1", "f(__debug__=1)", "x.__debug__ = 1", "x = 1\nglobal x",
+    "nonlocal x", "from __future__ import nothing", "x = 1\nfrom __future__ import annotations", "[y := 1 for y in z]", "x = lambda a, a: 1",
+    "class C(a=1, a=2): pass", "try:\n    x = 1\nexcept:\n    pass\nexcept E:\n    pass", "match x:\n    case y: pass\n    case z: pass",
+    "def f():\n    x = 1\n    nonlocal x", "for x in y:\n    def f():\n        break", "x = f'{(yield)}'", "with a as b:\n    return b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ONLY_COMPILED)
+def test_what_only_the_compiler_finds_is_found(source: str) -> None:
+    ast.parse(source)
+    for text in (source, f"first = 1\n{source}", f"{source}\nlast = f(a=1, b=2)"):
+        with pytest.raises(SyntaxError) as refused:
+            compile(text, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        assert parse(text)[1] == syntax.SyntaxIssue(refused.value.lineno or 1, refused.value.msg)
+
+
 @pytest.mark.parametrize("source", ["x = 1\n\n%time y = 2", "%%time\n\ny = 2", "%%capture out\n\ny = 2", "%cd a\n\ny = 2"])
 def test_line_numbers_are_those_of_the_cell(source: str) -> None:
     tree, _ = parse(source)
