@@ -95,12 +95,15 @@ def passage_of(tree: ast.Module, known: Survey) -> Passage:
 def _passage(tree: ast.Module, names: Names) -> Passage:
     flow = Flow(names)
     flow.run(tree.body)
-    touches = mutation.touched(mutation.body_kinds(tree), names.modules, names.stateful, names.parameters)
+    touches = [
+        mutation.touched(mutation.own_kinds(statement), names.modules, names.stateful, names.parameters)
+        for statement in tree.body
+    ]
     effects = Effects(
         reads=frozenset(flow.need),
         binds=frozenset(flow.sure),
         may_bind=facts_of(tree).stores.union(flow.late_stores, flow.extra_stores),
-        touches=frozenset(flow.late_touches.union(touches)),
+        touches=frozenset(flow.late_touches.union(*touches)),
         reads_files=frozenset(path for kind, path in flow.files if kind == "read"),
         writes_files=frozenset(path for kind, path in flow.files if kind == "write"),
         mentions_files=frozenset(path for kind, path in flow.files if kind == "mention"),

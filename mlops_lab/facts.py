@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlops_lab import files, mutation
@@ -16,8 +17,11 @@ from mlops_lab.magic_effects import of_magic
 from mlops_lab.scopes import (
     BINDING,
     FunctionNode,
+    Kinds,
     bound_by,
+    children,
     free_names,
+    is_flat,
     kinds,
     mangled,
     module_names,
@@ -55,7 +59,7 @@ class Facts:
     definitions: tuple[tuple[str, Definition], ...]
     carries: tuple[tuple[str, frozenset[str]], ...]
     texts: tuple[tuple[str, ast.AST], ...]
-    bound: Counter[str]
+    bound: Mapping[str, int]
     late_names: frozenset[str]
     handled: frozenset[str]
     otherwise: frozenset[str]
@@ -70,68 +74,127 @@ class Facts:
 def facts_of(tree: ast.AST) -> Facts:
     """The facts of a cell's tree."""
     body: list[ast.stmt] = tree.body  # type: ignore[attr-defined]
-    loads, stores = module_names(body)
-    modules: set[str] = set()
-    stateful: set[str] = set()
-    handled: set[str] = set()
-    otherwise: set[str] = set()
-    functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
-    definitions: list[tuple[str, Definition]] = []
-    carries: list[tuple[str, frozenset[str]]] = []
+    found = _Found()
     for statement in body:
-        own = mutation.own_kinds(statement)
-        handled.update(node.name for node in own.get(ast.ExceptHandler, ()) if node.name)
-        otherwise.update(node.id for node in own.get(ast.Name, ()) if node.ctx.__class__ is not ast.Load)
-        for kind in (BINDING & own.keys()) - {ast.ExceptHandler}:
-            otherwise.update(name for node in own[kind] for name in bound_by(node))
-        modules.update(name for kind in _IMPORTS for node in own.get(kind, ()) for name in bound_by(node))
-        functions += [node for kind in _FUNCTIONS for node in own.get(kind, ())]
-        definitions += [(node.name, node) for kind in (*_FUNCTIONS, ast.ClassDef) for node in own.get(kind, ())]
-        for node in own.get(ast.Call, ()):
-            magic, text = ipython_call(node), code_in(node)
-            otherwise |= of_magic(*magic).stores if magic else set()
-            otherwise |= module_names(text.body)[1] if text else set()
-        for node in own.get(ast.Assign, ()):
-            names = [name for target in node.targets for name in mutation.roots(target)]
-            if isinstance(node.value, ast.Lambda):
-                definitions += [(name, node.value) for name in names]
-            elif names:
-                carried = _carried(node.value)
-                carries += [(name, carried) for name in names] if carried else []
-        stateful |= mutation.stateful_names(own)
-    inner = [scope for statement in body for scope in _nested(statement)]
-    words = [_words(statement) for statement in body]
+        found.add(statement)
     return Facts(
-        loads=frozenset(loads),
-        stores=frozenset(stores),
-        modules=frozenset(modules),
-        stateful=frozenset(stateful),
-        functions=tuple(functions),
-        definitions=tuple(definitions),
-        carries=tuple(carries),
-        texts=tuple(found for statement in body if (found := _text(statement))),
-        bound=Counter(name for _, bound, _ in words for name in bound),
-        late_names=frozenset().union(*(free_names(scope)[0] | named_in_texts(scope) for scope in inner)),
-        handled=frozenset(handled),
-        otherwise=frozenset(otherwise.union(*(free_names(scope)[1] for scope in inner))),
-        shared=tuple(frozenset(names) for statement in body for names in mutation.shared_in(statement)),
-        anew=_anew(body),
-        targets=frozenset().union(*(mutation.comprehension_names(statement) for statement in body)),
-        words=_ALWAYS.union(*(each for each, _, _ in words)),
-        pickles=any(pickles for _, _, pickles in words),
+        loads=frozenset(found.loads),
+        stores=frozenset(found.stores),
+        modules=frozenset(found.modules),
+        stateful=frozenset(found.stateful),
+        functions=tuple(found.functions),
+        definitions=tuple(found.definitions),
+        carries=tuple(found.carries),
+        texts=tuple(found.texts),
+        bound=Counter(found.bound),
+        late_names=frozenset(found.late_names),
+        handled=frozenset(found.handled),
+        otherwise=frozenset(found.otherwise),
+        shared=tuple(found.shared),
+        anew=frozenset(found.anew),
+        targets=frozenset(found.targets),
+        words=_ALWAYS.union(found.words),
+        pickles=not found.words.isdisjoint(_READS_PICKLES),
     )
 
 
-@once
-def _nested(statement: ast.AST) -> list[ast.AST]:
-    """The functions and classes anywhere in a statement, those in texts of code included."""
-    nodes = kinds(statement)
-    found: list[ast.AST] = [node for kind in _NESTED for node in nodes.get(kind, ())]
-    for node in nodes.get(ast.Call, ()):
-        text = code_in(node)
-        if text:
-            found += [n for n in ast.walk(text) if n.__class__ in _NESTED]
-    return found
+class _Found:
+    """The facts of the statements so far, by the names that they have in `Facts`."""
+
+    def __init__(self) -> None:
+        self.loads: set[str] = set()
+        self.stores: set[str] = set()
+        self.modules: set[str] = set()
+        self.stateful: set[str] = set()
+        self.functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
+        self.definitions: list[tuple[str, Definition]] = []
+        self.carries: list[tuple[str, frozenset[str]]] = []
+        self.texts: list[tuple[str, ast.AST]] = []
+        self.bound: list[str] = []
+        self.late_names: set[str] = set()
+        self.handled: set[str] = set()
+        self.otherwise: set[str] = set()
+        self.shared: list[frozenset[str]] = []
+        self.anew: set[str] = set()
+        self.targets: set[str] = set()
+        self.words: set[str] = set()
+
+    def add(self, statement: ast.stmt) -> None:
+        """Take one more statement."""
+        nodes = kinds(statement)
+        loads, stores = statement_names(statement)
+        anew = mutation.bound_anew(statement)
+        if anew:
+            self.anew |= anew - self.loads - self.stores  # as they were before this statement
+        self.loads |= loads
+        self.stores |= stores
+        self.bound += [node.id for node in nodes.get(ast.Name, ()) if node.ctx.__class__ is ast.Store]
+        self.shared += mutation.shared_in(statement)
+        if is_flat(statement):
+            own = nodes  # whose words are its names and attributes
+            self.words |= loads
+            self.words |= stores
+            self.words.update([node.attr for node in nodes.get(ast.Attribute, ())])
+        else:
+            own = mutation.own_kinds(statement)
+            self._nested(statement, own)
+        if own is nodes and BINDING.isdisjoint(own):
+            self.otherwise |= stores
+        else:
+            self._bound(own)
+        if not _RUNS_TEXT.isdisjoint(loads):
+            self._texts(statement, own)
+        for node in own.get(ast.Assign, ()):
+            self._assigned(node)
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1 and files.may_fold(statement.value):
+            target = statement.targets[0]
+            self.texts += [(target.id, statement.value)] if isinstance(target, ast.Name) else []
+
+    def _bound(self, own: Kinds) -> None:
+        """How names are bound."""
+        self.handled.update(node.name for node in own.get(ast.ExceptHandler, ()) if node.name)
+        self.otherwise.update(node.id for node in own.get(ast.Name, ()) if node.ctx.__class__ is not ast.Load)
+        for kind in (BINDING & own.keys()) - {ast.ExceptHandler}:
+            self.otherwise.update(name for node in own[kind] for name in bound_by(node))
+        self.modules.update(name for kind in _IMPORTS for node in own.get(kind, ()) for name in bound_by(node))
+
+    def _nested(self, statement: ast.stmt, own: Kinds) -> None:
+        """What functions, classes and comprehensions do by themselves."""
+        self.words |= _words(statement)
+        self.functions += [node for kind in _FUNCTIONS for node in own.get(kind, ())]
+        self.definitions += [(node.name, node) for kind in (*_FUNCTIONS, ast.ClassDef) for node in own.get(kind, ())]
+        self.targets |= mutation.comprehension_names(statement)
+        self._later(kinds(statement))
+
+    def _later(self, nodes: Kinds) -> None:
+        """What the functions and classes among these nodes may use once they are called."""
+        for scope in (scope for kind in _NESTED for scope in nodes.get(kind, ())):
+            loads, stores = free_names(scope)
+            self.late_names |= loads
+            self.late_names |= named_in_texts(scope)
+            self.otherwise |= stores
+
+    def _texts(self, statement: ast.stmt, own: Kinds) -> None:
+        """What is in texts that are run as code, or as magics."""
+        self.words |= _words(statement)
+        for node in own.get(ast.Call, ()):
+            if magic := ipython_call(node):
+                self.otherwise |= of_magic(*magic).stores
+        for node in kinds(statement).get(ast.Call, ()):
+            if text := code_in(node):
+                self._later(kinds(text))
+                if node in own[ast.Call]:
+                    self.otherwise |= module_names(text.body)[1]
+
+    def _assigned(self, node: ast.Assign) -> None:
+        """What the value of an assignment is."""
+        names = [name for target in node.targets for name in mutation.roots(target)]
+        if isinstance(node.value, ast.Lambda):
+            self.definitions += [(name, node.value) for name in names]
+        elif names and (carried := _carried(node.value)):
+            self.carries += [(name, carried) for name in names]
+        if mutation.makes_stateful(node):
+            self.stateful.update(target.id for target in node.targets if isinstance(target, ast.Name))
 
 
 def _carried(value: ast.AST) -> frozenset[str]:
@@ -139,52 +202,38 @@ def _carried(value: ast.AST) -> frozenset[str]:
 
     The function of a plain call is left out (its result is data far more often than code), a class is not.
     """
-    if value.__class__ is ast.Constant:
-        return frozenset()
-    nodes = kinds(value)
-    called = {id(n.func) for n in nodes.get(ast.Call, ()) if isinstance(n.func, ast.Name) and not n.func.id[:1].isupper()}
-    return frozenset(n.id for n in nodes.get(ast.Name, ()) if id(n) not in called)
-
-
-def _text(statement: ast.stmt) -> tuple[str, ast.AST] | None:
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
-        if isinstance(target, ast.Name) and files.may_fold(statement.value):
-            return target.id, statement.value
-    return None
-
-
-def _anew(body: list[ast.stmt]) -> frozenset[str]:
-    """What these statements give another object before they use what it held."""
-    found: set[str] = set()
-    seen: set[str] = set()
-    for statement in body:
-        found |= mutation.bound_anew(statement) - seen
-        seen.update(*statement_names(statement))
+    found: list[str] = []
+    todo = [value]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Name):
+            found.append(node.id)
+        elif node.__class__ is not ast.Constant:
+            below = children(node)
+            if node.__class__ is ast.Call and isinstance(below[0], ast.Name) and not below[0].id[:1].isupper():
+                del below[0]
+            todo += below
     return frozenset(found)
 
 
 _ALWAYS = frozenset({"__main__", "__name__", "globals", "get_ipython"})
+_RUNS_TEXT = frozenset({"exec", "eval", "get_ipython"})
 
 
 def words_of(node: ast.AST) -> frozenset[str]:
     """Every name that the analysis may look up in the survey for a piece of code: also attributes, and words of its texts."""
-    return _words(node)[0] | _ALWAYS
+    return _words(node) | _ALWAYS
 
 
 @once
-def _words(code: ast.AST) -> tuple[frozenset[str], list[str], bool]:
-    """The words of a piece of code, the names that it binds (each as often as it does), and whether it may load a pickle."""
+def _words(code: ast.AST) -> frozenset[str]:
     nodes = kinds(code)
-    names = nodes.get(ast.Name, ())
-    words = {node.id for node in names}
+    words = {node.id for node in nodes.get(ast.Name, ())}
     words.update([node.attr for node in nodes.get(ast.Attribute, ())])
-    called = {getattr(node.func, "attr", "") or getattr(node.func, "id", "") for node in nodes.get(ast.Call, ())}
     for node in nodes.get(ast.ClassDef, ()):
         loads, stores = free_names(node)
         words |= mangled({*loads, *stores}, node.name)
-    if not called.isdisjoint(("exec", "eval", "get_ipython")):  # texts are read as code
+    if not _RUNS_TEXT.isdisjoint(words):  # texts are read as code
         texts = [node.value for node in nodes.get(ast.Constant, ()) if node.value.__class__ is str]
         words.update(word for text in texts for word in IDENTIFIER.findall(text + unicodedata.normalize("NFKC", text)))
-    bound = [node.id for node in names if node.ctx.__class__ is ast.Store]
-    return frozenset(words), bound, not called.isdisjoint(_READS_PICKLES)
+    return frozenset(words)

@@ -92,10 +92,10 @@ _FOLDED = frozenset({ast.Constant, ast.Name, ast.JoinedStr, ast.BinOp, ast.Call}
 
 def fold(node: ast.AST, known: Mapping[str, str], gap: str | None = None) -> str | None:
     """The path that an expression gives, if it is made of literals and known names only; `gap` stands for other parts."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int)) and not isinstance(node.value, bool):
-        return str(node.value)
     if isinstance(node, ast.Name):
         return known.get(node.id, gap)
+    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int)) and not isinstance(node.value, bool):
+        return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return _joined([fold(p.value if isinstance(p, ast.FormattedValue) else p, known, gap) for p in node.values])
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.Add)):
@@ -121,15 +121,24 @@ def _joined(parts: list[str | None]) -> str | None:
     return "".join(texts) if len(texts) == len(parts) and sum(map(len, texts)) <= _LONGEST else None
 
 
-def opened_by(call: ast.Call, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def opened_by(call: ast.Call, known: Mapping[str, str]) -> list[tuple[str, str]]:
     """(kind, path) of the files that a call uses: `read`, `write`, or `mention` for a path given to who knows what.
 
     Paths are normalised, with `*` for what can't be known.
     """
-    for kind, node in _opened(call, known):
+    found = []
+    for kind, node in _opened(call, known) if _called(call)[0] in _OPENS else _given(call, known):
         path = _path(node, known)
         if not _ADDRESS.match(path) and not (kind == "mention" and not _is_file(path)):
-            yield kind, path
+            found.append((kind, path))
+    return found
+
+
+# What `_opened` knows by name.
+_OPENS = frozenset({
+    "open", "connect", *_PATH_READ, *_PATH_WRITE, *_PATH_METHODS, *_READERS, *_WRITERS, *_FROM_TO, *_WITH_MODE, *_LISTINGS,
+    *_COMMON,
+})  # fmt: skip
 
 
 def _opened(call: ast.Call, known: Mapping[str, str]) -> Iterator[tuple[str, ast.AST | None]]:
@@ -169,12 +178,25 @@ def _opened(call: ast.Call, known: Mapping[str, str]) -> Iterator[tuple[str, ast
         target = next((c for c in candidates if c is not None and fold(c, known)), None)
         if target is not None:
             yield _COMMON[name], target
-    elif name not in _MAKE_PATHS:
-        for argument in [*call.args, *(k.value for k in call.keywords)]:
-            path = fold(argument, known) if argument.__class__ in _FOLDED else None
-            if path and _is_file(path):
-                verb = re.split(r"_|(?<=[a-z])(?=[A-Z])", name, maxsplit=1)[0].lower()
-                yield ("read" if verb in _READ_VERBS else "write" if verb in _WRITE_VERBS else "mention"), argument
+    else:
+        yield from _given(call, known)
+
+
+def _given(call: ast.Call, known: Mapping[str, str]) -> list[tuple[str, ast.AST | None]]:
+    """The paths among the arguments of a call of which only the name may say what it does."""
+    found: list[tuple[str, ast.AST | None]] = []
+    for argument in (*call.args, *(k.value for k in call.keywords)):
+        kind = argument.__class__
+        if kind not in _FOLDED or (kind is ast.Name and not known):
+            continue
+        path = fold(argument, known)
+        if path and "." in path and _is_file(path):
+            name = _called(call)[0]
+            if name in _MAKE_PATHS:
+                break
+            verb = re.split(r"_|(?<=[a-z])(?=[A-Z])", name, maxsplit=1)[0].lower()
+            found.append(("read" if verb in _READ_VERBS else "write" if verb in _WRITE_VERBS else "mention", argument))
+    return found
 
 
 def _by_mode(mode: ast.AST | None) -> str:

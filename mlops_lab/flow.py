@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from mlops_lab import files, randomness
 from mlops_lab.late import Late, Names
 from mlops_lab.magic_effects import of_magic
-from mlops_lab.reflection import FRAMES, Opaque, asks_for_main, reflections, runs_tests
+from mlops_lab.reflection import FRAMES, RUNNERS, Opaque, asks_for_main, reflections, runs_tests
 from mlops_lab.scopes import (
     bound_by,
     children,
@@ -65,7 +65,11 @@ class Flow:
                 self.run(children(node))
 
     def visit(self, node: ast.AST) -> None:
-        self.run([node])
+        visit = _VISITS.get(node.__class__)
+        if visit:
+            visit(self, node)
+        else:
+            self.run(children(node))
 
     # -- names ---------------------------------------------------------------------------------------------------
 
@@ -85,14 +89,18 @@ class Flow:
 
     def load(self, name: str, line: int, call: ast.Call | None = None) -> None:
         """Note that a name is loaded; `call` is the call that it is loaded for as a function, if it is."""
-        self.use(name)
+        if name not in self.sure:
+            self.need.add(name)
+            if name in self.lost:
+                self.firm.add(name)
         late = self.known.late.get(name)
         if late:
             self._late(late, line)
             if late.opens:
                 self.files |= late.opens.files_of_call(call, self.constants) if call else late.opens.files()
-        self._reflect(name, line)
-        if name not in self.sure and _HISTORY.fullmatch(name):
+        if name in _REFLECTION:
+            self._reflect(name, line)
+        elif name[0] in "_IO" and name not in self.sure and _HISTORY.fullmatch(name):
             self.history.append((line, name))
 
     def _late(self, late: Late, line: int) -> None:
@@ -112,15 +120,17 @@ class Flow:
             self.opaque.append(Opaque(line, name if name == "__main__" else f"{name}()"))
 
     def visit_Name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Store):
-            self.bind(node.id)
-        elif isinstance(node.ctx, ast.Del):
+        context = node.ctx.__class__
+        if context is ast.Load:
+            self.load(node.id, node.lineno)
+        elif context is ast.Store:
+            self.sure.add(node.id)
+            self.lost.discard(node.id)
+        else:
             # A deletion can only be passed on by a step that had the name.
             self.need.add(node.id)
             self.firm.add(node.id)
             self.unbind((node.id,))
-        else:
-            self.load(node.id, node.lineno)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
@@ -352,33 +362,38 @@ class Flow:
             self.load(node.func.id, node.func.lineno, node)
         elif not understood:
             self.visit(node.func)
-        self.run([*node.args, *(k.value for k in node.keywords)])
+        self.run(node.args)
+        for keyword in node.keywords:
+            self.visit(keyword.value)
 
     def _call(self, node: ast.Call) -> bool:
         """Note what a call does besides loading names. True if its function was understood and must not be loaded."""
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        bare = isinstance(node.func, ast.Name) and name not in self.sure
-        if not (isinstance(node.func, ast.Name) and name in self.known.late):  # what our own functions do is known
-            self.files.update(files.opened_by(node, self.constants))
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        is_name = isinstance(function, ast.Name)
+        bare = is_name and name not in self.sure
+        if not (is_name and name in self.known.late):  # what our own functions do is known
+            if opened := files.opened_by(node, self.constants):
+                self.files.update(opened)
             self.seeds = self.seeds or randomness.seeds(node, name)
             self.draws = self.draws or randomness.draws(node, name, self.stateful)
         if name in {"load", "loads", "read_pickle", "Unpickler"}:
             # A pickle may refer to any class or function of the notebook by its name.
             for defined in self.known.defined:
                 self.use(defined)
-        if name not in self.known.late and (tests := runs_tests(node)):
+        if name in RUNNERS and name not in self.known.late and (tests := runs_tests(node)):
             self.opaque.append(Opaque(node.lineno, tests))
         if bare and name in {"exec", "eval"} and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
             return self._text_of_code(node, name, node.args[0].value)
         if bare and name in {"vars", "dir"} and node.args:
             return True
-        if isinstance(node.func, ast.Attribute) and name in {"query", "eval", "evaluate"}:
+        if isinstance(function, ast.Attribute) and name in {"query", "eval", "evaluate"}:
             expression = next(iter(node.args), next((k.value for k in node.keywords if k.arg in {"expr", "ex"}), None))
             if expression is not None and not isinstance(expression, (ast.Constant, ast.JoinedStr)):
                 what = f"{ast.unparse(node.func)}() of a text that is made when it runs"
                 self.opaque.append(Opaque(node.lineno, what))
-        for word in evaluated_names(node):
-            self.use(word)
+            for word in evaluated_names(node):
+                self.use(word)
         return False
 
     def _text_of_code(self, node: ast.Call, name: str, text: object) -> bool:

@@ -84,14 +84,19 @@ def _changed_by_call(call: ast.Call, dropped: bool, modules: frozenset[str], sta
                      parameters: Mapping[str, frozenset[int]]) -> set[str]:  # fmt: skip
     found: set[str] = set()
     name, receiver = _called(call)
-    arguments = [*call.args, *(k.value for k in call.keywords)]
-    for argument in arguments if stateful else ():
+    for argument in _arguments(call) if stateful else ():
         found |= roots(argument) & stateful
-    of_module = receiver is not None and bool(roots(receiver) & modules)
-    if receiver is not None and not of_module:
-        in_place = any(k.arg == "inplace" and not _is_false(k.value) for k in call.keywords)
-        if in_place or name in MUTATORS or (dropped and name not in _LOOKS) or roots(receiver) & stateful:
-            found |= roots(receiver)
+    of_module = False
+    if receiver is not None:
+        owners = roots(receiver)
+        of_module = not owners.isdisjoint(modules)
+        if not of_module and (
+            name in MUTATORS
+            or (dropped and name not in _LOOKS)
+            or any(k.arg == "inplace" and not _is_false(k.value) for k in call.keywords)
+            or not owners.isdisjoint(stateful)
+        ):
+            found |= owners
     if name in _CHANGES_FIRST and call.args:
         found |= roots(call.args[0])
     elif name in parameters and not of_module:
@@ -101,9 +106,13 @@ def _changed_by_call(call: ast.Call, dropped: bool, modules: frozenset[str], sta
         for keyword in call.keywords:
             found |= roots(keyword.value)
     elif dropped and name not in _ARGUMENTS_SAFE and _first_name(call.func) not in _SAFE_ROOTS:
-        for argument in arguments:
+        for argument in _arguments(call):
             found |= roots(argument)
     return found
+
+
+def _arguments(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(k.value for k in call.keywords)]
 
 
 def changed_parameters(function: ast.AST, names: set[str]) -> frozenset[int]:
@@ -115,6 +124,8 @@ def roots(node: ast.AST) -> set[str]:
     """The names that an expression's object may be reached from: `a.b[0].c` gives `a`, `[x, y]` gives both."""
     if isinstance(node, ast.Name):
         return {node.id}
+    if isinstance(node, ast.Constant):
+        return set()
     if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred, ast.Await, ast.NamedExpr)):
         return roots(node.value)
     if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
@@ -138,9 +149,9 @@ def roots(node: ast.AST) -> set[str]:
 
 
 @once
-def shared_in(statement: ast.AST) -> list[set[str]]:
+def shared_in(statement: ast.AST) -> list[frozenset[str]]:
     """Sets of names that may hold, or hold parts of, one object once a statement has run."""
-    return list(_shared(own_kinds(statement)))
+    return [frozenset(names) for names in _shared(own_kinds(statement))]
 
 
 @once
@@ -155,8 +166,19 @@ def bound_anew(statement: ast.AST) -> frozenset[str]:
         pairs = [(statement.target, statement.iter)]
     elif isinstance(statement, (ast.With, ast.AsyncWith)):
         pairs = [(item.optional_vars, item.context_expr) for item in statement.items if item.optional_vars]
-    bound = {n.id for target, _ in pairs for n in kinds(target).get(ast.Name, ()) if n.ctx.__class__ is ast.Store}
-    return frozenset(bound.difference(*([n.id for n in kinds(value).get(ast.Name, ())] for _, value in pairs)))
+    bound = frozenset(name for target, _ in pairs for name in _bound_in(target))
+    if not bound or bound.isdisjoint([n.id for n in kinds(statement)[ast.Name] if n.ctx.__class__ is ast.Load]):
+        return bound
+    return bound.difference(*([n.id for n in kinds(value).get(ast.Name, ())] for _, value in pairs))
+
+
+def _bound_in(target: ast.AST) -> list[str]:
+    """The names that an assignment to this binds."""
+    if isinstance(target, ast.Name):
+        return [target.id]
+    if isinstance(target, ast.Starred):
+        return _bound_in(target.value)
+    return [name for part in target.elts for name in _bound_in(part)] if isinstance(target, (ast.Tuple, ast.List)) else []
 
 
 def _paired(target: ast.AST, iterable: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
@@ -224,9 +246,13 @@ def _shown_by(value: ast.AST) -> set[str]:
 
 def stateful_names(nodes: Kinds) -> set[str]:
     """Names bound to a random generator or an iterator: each use of one changes it."""
-    made = [node for node in nodes.get(ast.Assign, ()) if node.value.__class__ is ast.Call]
-    return {target.id for node in made if _called(node.value)[0] in _STATEFUL_MAKERS
-            for target in node.targets if isinstance(target, ast.Name)}  # fmt: skip
+    made = [node for node in nodes.get(ast.Assign, ()) if makes_stateful(node)]
+    return {target.id for node in made for target in node.targets if isinstance(target, ast.Name)}
+
+
+def makes_stateful(node: ast.Assign) -> bool:
+    """True if what is assigned is a random generator or an iterator."""
+    return isinstance(node.value, ast.Call) and _called(node.value)[0] in _STATEFUL_MAKERS
 
 
 def _kept_by_constructor(value: ast.AST) -> set[str]:

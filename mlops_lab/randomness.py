@@ -29,6 +29,7 @@ _DRAWS_UNLESS_GIVEN = frozenset(
 )
 # These draw only if they are told to shuffle.
 _DRAWS_IF_SHUFFLED = frozenset("KFold StratifiedKFold GroupKFold StratifiedGroupKFold DataLoader".split())
+_MAY_DRAW = _DRAWS | _LOOKS | _DRAWS_UNLESS_GIVEN | _DRAWS_IF_SHUFFLED
 _OWN = frozenset("random_state seed rng generator random_seed gen".split())
 # What of a module `random` makes a generator of one's own, or only names a type.
 _MAKES_OWN = frozenset("default_rng RandomState Generator SeedSequence Random SystemRandom PCG64 MT19937 Philox".split())
@@ -41,7 +42,7 @@ def seeds(call: ast.Call, name: str) -> bool:
 
 def draws(call: ast.Call, name: str, own: Set[str]) -> bool:
     """True if a call may draw from a global generator. `own` are the variables that hold a generator."""
-    if name not in _DRAWS and name not in _LOOKS and name not in _DRAWS_UNLESS_GIVEN and name not in _DRAWS_IF_SHUFFLED:
+    if name not in _MAY_DRAW:
         return False
     if name in _LOOKS and not isinstance(call.func, ast.Name) and name != "get_rng_state":
         return False  # `reaches_generator` knows the modules'; others have states of their own
@@ -60,7 +61,10 @@ def reaches_generator(attributes: Collection[ast.Attribute], own: Set[str]) -> b
 
     `np.random` by itself counts where it is handed on, but not as the holder of `np.random.default_rng`.
     """
-    if not any(node.attr == "random" or getattr(node.value, "id", "") == "random" for node in attributes):
+    for node in attributes:
+        if node.attr == "random" or getattr(node.value, "id", "") == "random":
+            break
+    else:
         return False
     holders = {id(node.value) for node in attributes}
     return any(_draws(node, own) for node in attributes if not (node.attr == "random" and id(node) in holders))

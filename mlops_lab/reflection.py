@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mlops_lab.scopes import children, once
 
-_RUNNERS = frozenset({"main", "testmod", "loadTestsFromModule", "run"})
+# Functions that may look for tests in the whole namespace; `runs_tests` tells whether a call does.
+RUNNERS = frozenset({"main", "testmod", "loadTestsFromModule", "run"})
 FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
 
 
@@ -41,7 +42,7 @@ def reflections(node: ast.AST) -> frozenset[str]:
 def runs_tests(call: ast.Call) -> str:
     """The call as text if it looks for tests in the whole namespace, as `unittest.main(argv=[""], exit=False)` does."""
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-    if name not in _RUNNERS:
+    if name not in RUNNERS:
         return ""
     text = ast.unparse(call.func)
     named = {keyword.arg for keyword in call.keywords}
