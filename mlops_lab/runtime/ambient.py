@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import books, counters, logs, ofprocess, reloaded, shown, unflushed
+from . import books, counters, ipython, logs, ofprocess, polarseed, reloaded, session, shown, unflushed
 from .memory import InputRefused as InputRefused
 from .store import digest
 
@@ -185,7 +185,9 @@ _imported_filters: set[_Filter] = set()  # what a package sets when it is import
 
 def watch(folder: str, code: str) -> None:
     """Take what is set now as given, and tell what the notebook sets from now on from what imports of packages set."""
-    global _folder, _interactive
+    global _flags, _folder, _interactive
+    _flags = bool(session.ABOUT_FLAGS.search(code))
+    polarseed.watch(code)
     _interactive = bool(re.search(r"interactive|\bio(n|ff)\(", code))
     _folder = os.path.realpath(folder) + os.sep
     for known in (_filters, _passed_on, _imported_filters):
@@ -271,91 +273,60 @@ def _set_torch(wanted: tuple[str, bool, bool]) -> None:
         torch.autograd.set_detect_anomaly(wanted[2])
 
 
-def _alias_manager() -> Any:
-    return _shell() and _shell().alias_manager
-
-
-def _shell() -> Any:
-    return sys.modules["IPython"].get_ipython()
-
-
 _DIALECT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace", "strict")
 
 
-def _get_dialects() -> dict[str, dict[str, Any]]:
+def _get_csv() -> tuple[dict[str, dict[str, Any]], int]:
+    import csv
+
+    return _dialects(), csv.field_size_limit()
+
+
+def _dialects() -> dict[str, dict[str, Any]]:
     import csv
 
     return {name: {part: getattr(csv.get_dialect(name), part) for part in _DIALECT} for name in sorted(csv.list_dialects())}
 
 
-def _set_dialects(wanted: dict[str, dict[str, Any]]) -> None:
+def _set_csv(wanted: tuple[dict[str, dict[str, Any]], int]) -> None:
     import csv
 
-    for name in set(csv.list_dialects()) - set(wanted):
+    dialects, limit = wanted
+    csv.field_size_limit(limit)
+    for name in set(csv.list_dialects()) - set(dialects):
         csv.unregister_dialect(name)
-    for name, parts in wanted.items():
+    for name, parts in dialects.items():
         csv.register_dialect(name, **parts)
 
 
-_PLAIN_TEXT = ("float_precision", "pprint", "max_width", "max_seq_length", "newline", "verbose")
-
-
-def _get_ipython() -> dict[str, Any]:
-    """How it shows values and errors, and which expressions of a cell."""
-    shell = _shell()
-    if not hasattr(shell, "display_formatter"):
-        return {}
-    plain = shell.display_formatter.formatters["text/plain"]
-    found = {name: getattr(plain, name) for name in _PLAIN_TEXT}
-    return {**found, "shown": shell.ast_node_interactivity, "errors": shell.InteractiveTB.mode}
-
-
-def _set_ipython(wanted: dict[str, Any]) -> None:
-    now = _get_ipython()
-    for name, value in wanted.items():
-        if now and now[name] != value:
-            if name == "shown":
-                _shell().ast_node_interactivity = value
-            elif name == "errors":
-                _shell().InteractiveTB.set_mode(mode=value)
-            else:
-                setattr(_shell().display_formatter.formatters["text/plain"], name, value)
-
-
-def _set_pushed(wanted: list[str]) -> None:
-    if _shell():
-        _shell().dir_stack[:] = wanted
-
-
-def _get_aliases() -> list[tuple[str, str]]:
-    manager = _alias_manager()
-    return sorted(set(manager.aliases) - set(manager.default_aliases)) if manager else []
-
-
-def _set_aliases(wanted: list[tuple[str, str]]) -> None:
-    manager = _alias_manager()
-    if manager:
-        for name, _ in set(_get_aliases()) - set(wanted):
-            manager.undefine_alias(name)
-        for name, command in wanted:
-            manager.define_alias(name, command)
-
-
 _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+_flags = False  # whether the notebook's code looks at the flags of a context, which any inexact result sets
 
 
-def _get_decimal() -> tuple[dict[str, Any], list[str]]:
-    """The context without its flags, which any inexact result sets."""
-    context = decimal.getcontext()
-    return {name: getattr(context, name) for name in _DECIMAL}, sorted(s.__name__ for s, on in context.traps.items() if on)
+def _contexts() -> list[decimal.Context]:
+    """The present one, and those that others are copied from, as that of each new thread is."""
+    return [decimal.getcontext(), decimal.DefaultContext, decimal.BasicContext, decimal.ExtendedContext]
 
 
-def _set_decimal(wanted: tuple[dict[str, Any], list[str]]) -> None:
-    context = decimal.getcontext()
-    for name, value in wanted[0].items():
-        setattr(context, name, value)
-    for signal in context.traps:
-        context.traps[signal] = signal.__name__ in wanted[1]
+def _get_decimal() -> list[tuple[dict[str, Any], list[str], list[str] | None]]:
+    return [
+        (
+            {name: getattr(context, name) for name in _DECIMAL},
+            sorted(signal.__name__ for signal, on in context.traps.items() if on),
+            sorted(signal.__name__ for signal, on in context.flags.items() if on) if _flags else None,
+        )
+        for context in _contexts()
+    ]
+
+
+def _set_decimal(wanted: list[tuple[dict[str, Any], list[str], list[str] | None]]) -> None:
+    for context, (parts, traps, flags) in zip(_contexts(), wanted, strict=True):
+        for name, value in parts.items():
+            setattr(context, name, value)
+        for signal in context.traps:
+            context.traps[signal] = signal.__name__ in traps
+        for signal in context.flags if _flags else ():
+            context.flags[signal] = signal.__name__ in (flags or ())
 
 
 STATES: dict[str, State] = {
@@ -366,7 +337,7 @@ STATES: dict[str, State] = {
                            lambda s: sys.modules["torch"].set_rng_state(
                                sys.modules["torch"].frombuffer(bytearray(s), dtype=sys.modules["torch"].uint8)),
                            random=True, lazy=True),
-    "@ipython": State("IPython", _get_ipython, _set_ipython),  # before NumPy's print options, which it may set
+    "@ipython": State("IPython", ipython.get, ipython.put),  # before NumPy's print options, which it may set
     "@cwd": State("os", os.getcwd, os.chdir),
     "@environ": State("os", _environment, _set_environment),
     "@sys.path": State("sys", lambda: list(sys.path), lambda p: sys.path.__setitem__(slice(None), p)),
@@ -385,11 +356,12 @@ STATES: dict[str, State] = {
     "@torch": State("torch", _get_torch, _set_torch, lazy=True, roots=frozenset({"torch"})),
     "@polars": State("polars", lambda: sys.modules["polars"].Config.save(), lambda c: sys.modules["polars"].Config.load(c),
                      lazy=True, roots=frozenset({"polars"})),
+    "@polars.random": State("polars", polarseed.get, polarseed.put, lazy=True, roots=frozenset({"polars"})),
     "@locale": State("locale", lambda: locale.setlocale(locale.LC_ALL), _set_locale),
     "@timezone": State("time", lambda: time.tzname, lambda _: time.tzset()),  # after the environment, which tells it
     "@calendar": State("calendar", lambda: sys.modules["calendar"].firstweekday(),
                        lambda day: sys.modules["calendar"].setfirstweekday(day)),
-    "@csv": State("csv", _get_dialects, _set_dialects),
+    "@csv": State("csv", _get_csv, _set_csv),
     "@digits": State("sys", sys.get_int_max_str_digits, sys.set_int_max_str_digits),
     "@sockets": State("socket", lambda: sys.modules["socket"].getdefaulttimeout(),
                       lambda seconds: sys.modules["socket"].setdefaulttimeout(seconds)),
@@ -397,8 +369,8 @@ STATES: dict[str, State] = {
                  lambda on: sys.modules["gc"].enable() if on else sys.modules["gc"].disable()),
     "@recursionlimit": State("sys", sys.getrecursionlimit, sys.setrecursionlimit),
     "@process": State("os", ofprocess.get, ofprocess.put),
-    "@pushd": State("IPython", lambda: list(_shell().dir_stack) if _shell() else [], _set_pushed),
-    "@aliases": State("IPython", _get_aliases, _set_aliases),
+    "@pushd": State("IPython", ipython.get_pushed, ipython.put_pushed),
+    "@aliases": State("IPython", ipython.get_aliases, ipython.put_aliases),
     "@decimal": State("decimal", _get_decimal, _set_decimal),
     "@mlflow": State("mlflow", books.get, books.put, lazy=True, roots=frozenset({"mlflow"})),
     "@unflushed": State("io", unflushed.get, unflushed.put),

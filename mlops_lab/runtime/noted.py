@@ -68,14 +68,22 @@ def _wrap(place: str) -> None:
         return  # its code tells what it sets (`called.py`)
     _wrapped.add(place)
 
-    @functools.wraps(original)
     def noting(*arguments: Any, **options: Any) -> Any:
         made = original(*arguments, **options)
         if sys._getframe(1).f_globals.get("__name__") == "__main__":
             _note(place, (arguments, options))
         return made
 
-    setattr(sys.modules[module], name, noting)
+    rebind(module, name, original, noting)
+
+
+def rebind(module: str, name: str, original: Any, wrapped: Any) -> None:
+    """Put a function in place of a package's, also where the notebook has imported that by name."""
+    functools.update_wrapper(wrapped, original)
+    setattr(sys.modules[module], name, wrapped)
+    space = vars(sys.modules["__main__"])
+    for known in [known for known, held in list(space.items()) if held is original]:
+        space[known] = wrapped
 
 
 def _note(place: str, call: Call) -> None:

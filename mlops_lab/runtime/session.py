@@ -29,6 +29,7 @@ class Callbacks:
 
 _ABOUT_ERRORS = re.compile(r"\blast_(value|type|traceback|exc)\b|%(tb|debug)\b|\bpm\(|\bshowtraceback\b")
 _ABOUT_ANNOTATIONS = re.compile(r"__annotations__|get_type_hints")
+ABOUT_FLAGS = re.compile(r"\bclear_flags\b|\.flags\[")  # of decimal's contexts
 _annotations = False  # whether it looks at those of the notebook's variables
 _errors = False  # whether the notebook's code looks at the last error
 
@@ -45,7 +46,7 @@ def watch(code: str) -> None:
 
 def looks_in(code: str) -> list[str]:
     """The words of a code for which a step leaves what it doesn't leave otherwise."""
-    return sorted({m[0] for pattern in (_ABOUT_ERRORS, _ABOUT_ANNOTATIONS) for m in pattern.finditer(code)})
+    return sorted({m[0] for pattern in (_ABOUT_ERRORS, _ABOUT_ANNOTATIONS, ABOUT_FLAGS) for m in pattern.finditer(code)})
 
 
 def shell() -> Any:

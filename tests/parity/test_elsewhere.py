@@ -1,0 +1,70 @@
+"""What C code, IPython and packages keep for themselves, set in one step and looked at in a later one, with real kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .rows import Row, alone
+from .test_table import MISSING, differences
+
+ROWS = [
+    alone(
+        "a limit of csv, contexts and flags of decimal",
+        ("step:a", "import csv, decimal, io\nfrom csv import field_size_limit\nexact = decimal.getcontext().flags[decimal.Inexact]"),
+        (
+            "step:b",
+            "def f(n):\n    field_size_limit(n)\n    decimal.DefaultContext.prec = n\n    return decimal.Decimal(1) / 3\nf(10)",
+        ),
+        (
+            "step:c",
+            "import threading\nt = threading.Thread(target=lambda: print(decimal.getcontext().prec))\nt.start()\nt.join()\n"
+            "print(exact, decimal.getcontext().flags[decimal.Inexact])\n"
+            "try:\n    next(csv.reader(io.StringIO('a' * 20)))\nexcept csv.Error as error:\n    print(error)",
+        ),
+    ),
+    alone(
+        "draws of polars, seeded in a function",
+        (
+            "step:a",
+            "import polars as pl\nfrom polars import set_random_seed\ndef seed(n): set_random_seed(n)\nseed(3)\n"
+            "print(pl.Series(range(1000)).sample(2).to_list())",
+        ),
+        ("step:b", "n = 5"),
+        ("step:c", "print(pl.DataFrame({'a': range(1000)}).select(pl.col('a').sample(2))['a'].to_list())"),
+        ("step:d", "print(pl.Series(range(n)).shuffle().to_list(), pl.Series(range(1000)).sample(2, seed=1).to_list())"),
+        ("step:e", "print(pl.Series(range(1000)).sample(2).to_list())"),
+    ),
+    alone(
+        "draws of polars, seeded in a setup cell",
+        ("setup", "import polars as pl\npl.set_random_seed(3)"),
+        ("step:a", "print(pl.Series(range(1000)).sample(2).to_list())"),
+        ("step:b", "print(pl.Series(range(1000)).sample(2).to_list())"),
+    ),
+    alone(
+        "settings of IPython",
+        (
+            "step:a",
+            "def run(*line): get_ipython().run_line_magic(*line)\nrun('automagic', 'off')\nrun('autoawait', 'off')\nrun('unalias', 'ls')\n"
+            "run('alias_magic', 'pp pprint')\nrun('alias', 'say echo said')\nrun('config', 'InlineBackend.close_figures = False')\n"
+            "get_ipython().show_rewritten_input = False\nget_ipython().display_formatter.formatters['text/html'].enabled = False",
+        ),
+        ("step:b", "import pandas as pd\npd.DataFrame({'u': [1]})"),
+        (
+            "step:c",
+            "from matplotlib_inline.config import InlineBackend\nip = get_ipython()\n"
+            "print(ip.automagic, ip.autoawait, ip.show_rewritten_input, InlineBackend.instance(parent=ip).close_figures)\n"
+            "print('ls' in dict(ip.alias_manager.aliases))\n%say so\n%pp",
+        ),
+        ("step:d", "ip.automagic = ip.show_rewritten_input = True"),
+        ("step:e", "print(ip.automagic, ip.autoawait, ip.show_rewritten_input)"),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_pipeline_gives_what_the_notebook_gives(row: Row, tmp_path: Path) -> None:
+    if any(MISSING.search(source) for _, source in row.cells):
+        pytest.skip("a package is not installed")
+    assert differences([row], tmp_path) == {}
