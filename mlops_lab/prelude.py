@@ -274,8 +274,11 @@ def _is_configuration(statement: ast.stmt) -> bool:
         return any(".".join(words[-count:]) in _CONFIGURES for count in range(1, _LONGEST + 1))
     if isinstance(statement, ast.Assign):
         # `plt.rcParams["figure.dpi"] = 120`, `pd.options.display.max_rows = 8`, `os.environ["X"] = "1"`
-        return all(isinstance(t, (ast.Attribute, ast.Subscript)) for t in statement.targets)
+        return all(isinstance(t, (ast.Attribute, ast.Subscript)) and _dotted(t) not in _STREAMS for t in statement.targets)
     return False
+
+
+_STREAMS = {"sys.stdin", "sys.stdout", "sys.stderr"}  # what is put in their place comes from somewhere, and is taken away again
 
 
 def _dotted(node: ast.AST) -> str:

@@ -1,19 +1,26 @@
 """Code of the notebook that goes on when its step is over, in a thread or as an asyncio task: it ends with the step's process.
 
 Each is a member `patch:running:...` of the step (see `modules.py`) that can't be passed on, so that a later step is refused: in
-the notebook it would see what goes on there.
+the notebook it would see what goes on there. What `atexit` is to call at the end of the notebook's kernel is no member: it is
+left out, as it would be called at the end of a step, and a later step would see what it does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from . import tables
+from .ipython import shell
 from .memory import Refused
+from .noted import rebind
 
 MARK = "patch:running:"
 
@@ -32,11 +39,15 @@ _ENDS = {"runs": "wait for", "works": "stop"}
 
 _before: set[int] = set()  # threads and patches that setup cells start, in each step alike
 _found: dict[str, Running] = {}
+_STREAMS = ("stdin", "stdout", "stderr")
+_streams: dict[str, Any] = {}  # as they were
+_at_exit: list[Callable[..., Any]] = []  # what the notebook has registered
 
 
 def watch() -> None:
-    """Take the threads and patches that are there now as given."""
+    """Take the threads, patches and streams that are there now as given."""
     _before.clear()
+    _streams.update((name, getattr(sys, name)) for name in _STREAMS)
     _before.update(map(id, _patches()))
     _before.update(thread.ident or 0 for thread in threading.enumerate())
 
@@ -50,6 +61,38 @@ def members() -> dict[str, Any]:
 def value(member: str) -> Any:
     """The value of a member. Raises `KeyError` if it doesn't exist."""
     return _found[member.removeprefix(MARK)]
+
+
+def leave() -> None:
+    """Let nothing of the notebook's be called as this process ends."""
+    for function in _at_exit:
+        atexit.unregister(function)
+    for finalizer, info in list(weakref.finalize._registry.items()):  # type: ignore[attr-defined]
+        if tables.is_own(info.func):
+            finalizer.detach()
+
+
+def _watch_exit() -> None:
+    original: Any = atexit.register
+    if hasattr(original, "__wrapped__"):
+        return
+
+    def register(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        made = original(function, *arguments, **options)
+        if _is_notebooks(sys._getframe(1).f_globals):
+            _at_exit.append(function)
+        return made
+
+    rebind("atexit", "register", original, register)
+
+
+def _is_notebooks(names: dict[str, Any]) -> bool:
+    """True for the notebook, and a module beside it."""
+    path = names.get("__file__") or ""
+    return names.get("__name__") == "__main__" or (path.startswith(os.getcwd()) and "site-packages" not in path)
+
+
+_watch_exit()  # before the prelude imports modules beside the notebook
 
 
 def _threads() -> Iterator[str]:
@@ -92,6 +135,11 @@ def _set() -> Iterator[str]:
             yield f"a function for sys.set{way} still works"
     if signal.getitimer(signal.ITIMER_REAL)[0]:
         yield "a timer of signal.alarm still runs"
+    for name in _STREAMS:
+        if getattr(sys, name) is not _streams.get(name, getattr(sys, name)):
+            yield f"what the notebook has put in place of sys.{name} still works"
+    if getattr(getattr(shell(), "logger", None), "log_active", False):
+        yield "a log that %logstart has begun still works"
     for patch in _patches():
         if id(patch) not in _before:
             yield f"a patch of {getattr(patch, 'attribute', None) or 'a dictionary'} by unittest.mock still works"

@@ -8,11 +8,12 @@ refused where a later step would go without it.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from typing import Any
 
-from . import twins
+from . import ipython, twins
 from .memory import Refused
 
 MARK = "patch:IPython:"
@@ -34,12 +35,15 @@ _annotations = False  # whether it looks at those of the notebook's variables
 _errors = False  # whether the notebook's code looks at the last error
 
 _callbacks: dict[str, Callbacks] = {}
+_for_types: dict[str, dict[type, None]] = {}  # formatter -> types that the notebook has it show with a package's function
 
 
 def watch(code: str) -> None:
     """See whether the notebook's code looks at the last error, and at annotations: they are passed on only then, or refused."""
     global _errors, _annotations
     twins.watch(code)
+    if ipython.shell() is not None:
+        _watch_printers()
     _annotations = bool(_ABOUT_ANNOTATIONS.search(code))
     _errors = bool(_ABOUT_ERRORS.search(code))
 
@@ -49,15 +53,12 @@ def looks_in(code: str) -> list[str]:
     return sorted({m[0] for pattern in (_ABOUT_ERRORS, _ABOUT_ANNOTATIONS, ABOUT_FLAGS) for m in pattern.finditer(code)})
 
 
-def shell() -> Any:
-    """This process' IPython; None where it has none."""
-    package = sys.modules.get("IPython")
-    return package.get_ipython() if package is not None and hasattr(package, "get_ipython") else None
+shell = ipython.shell
 
 
 def members() -> dict[str, Any]:
     """Member -> value, for all that is the notebook's."""
-    ip = shell()
+    ip = ipython.shell()
     if ip is None or not hasattr(ip, "magics_manager"):
         return {}
     found: dict[str, Any] = {}
@@ -65,8 +66,8 @@ def members() -> dict[str, Any]:
         for name, function in ip.magics_manager.magics[kind].items():
             if _is_own(function):
                 found[f"{MARK}%{kind}/{name}"] = function
-    for mime, formatter in ip.display_formatter.formatters.items():
-        own = _printers(formatter)
+    for mime, formatter in ipython.formatters().items():
+        own = _printers(mime, formatter)
         if own:
             found[f"{MARK}display/{mime}"] = own
     for event, functions in ip.events.callbacks.items():
@@ -95,7 +96,7 @@ def value(member: str) -> Any:
 def put(member: str, new: Any) -> None:
     """Give IPython what an earlier step has put into it."""
     kind, _, name = member.removeprefix(MARK).partition("/")
-    ip = shell()
+    ip = ipython.shell()
     if ip is None:
         return
     if kind == "same":
@@ -113,18 +114,40 @@ def put(member: str, new: Any) -> None:
             setattr(sys, f"last_{part}", held)
     elif kind.startswith("%"):
         ip.magics_manager.magics[kind[1:]][name] = new
-    elif name in ip.display_formatter.formatters:
-        formatter = ip.display_formatter.formatters[name]
+    elif name in ipython.formatters():
+        formatter = ipython.formatters()[name]
         for table, pairs in zip((formatter.type_printers, formatter.deferred_printers), new, strict=True):
             table.update(pairs)
+        _for_types.setdefault(name, {}).update((kind, None) for kind, function in new[0] if not _is_own(function))
 
 
-def _printers(formatter: Any) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]] | None:
+def _printers(mime: str, formatter: Any) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]] | None:
     by_type, by_name = (
         [(kind, function) for kind, function in table.items() if _is_own(function)]
         for table in (formatter.type_printers, formatter.deferred_printers)
     )
+    others = [(kind, formatter.type_printers.get(kind)) for kind in _for_types.get(mime, ())]
+    by_type += [(kind, function) for kind, function in others if function is not None and not _is_own(function)]
     return (by_type, by_name) if by_type or by_name else None
+
+
+def _watch_printers() -> None:
+    """Note for which types the notebook has a formatter use a package's function."""
+    _for_types.clear()
+    kind: Any = type(ipython.formatters()["text/plain"]).__mro__[1]  # the base of all
+    original = kind.for_type
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def for_type(formatter: Any, typ: Any, func: Any = None) -> Any:
+        known = original(formatter, typ, func)
+        if func is not None and isinstance(typ, type) and sys._getframe(1).f_globals.get("__name__") == "__main__":
+            mime = next((mime for mime, held in ipython.formatters().items() if held is formatter), "")
+            _for_types.setdefault(mime, {})[typ] = None
+        return known
+
+    kind.for_type = for_type
 
 
 def _is_own(function: Any) -> bool:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, counters, reloaded, shown, unflushed
+from . import ambient, counters, reloaded, running, shown, unflushed
 from .generators import GeneratorUse
 from .postponed import Postponed
 from .store import Store
@@ -96,7 +96,9 @@ class StateUse:
         return found
 
     def store(self, outputs: dict[str, Any], into: Store) -> None:
-        """Store those that the step changed, or drew from."""
+        """Store those that the step changed, or drew from. Nothing is called as its process ends, unless it is the last."""
+        if self.order.get("remote") or any(number > max(self.order["numbers"]) for number, _ in self.order["sources"]):
+            running.leave()
         for name, row in ambient.STATES.items():
             if row.random and not self.order["seeded"]:
                 continue

@@ -60,6 +60,40 @@ ROWS = [
         ("step:d", "ip.automagic = ip.show_rewritten_input = True"),
         ("step:e", "print(ip.automagic, ip.autoawait, ip.show_rewritten_input)"),
     ),
+    alone(
+        "functions of packages that show a type",
+        (
+            "step:a",
+            "import html\nshows = get_ipython().display_formatter\nold = shows.formatters['text/html'].for_type(str, html.escape)\n"
+            "old = shows.ipython_display_formatter.for_type(int, lambda n: print('shown', n))",
+        ),
+        ("step:b", "'<b>'"),
+        ("step:c", "5"),
+    ),
+    alone(
+        "what is called at the end of the kernel",
+        (
+            "step:a",
+            "import atexit, weakref\nfrom atexit import register\nimport helper\nclass G: pass\ng = G()\n"
+            "gone = weakref.finalize(g, lambda: open('d.txt', 'w').close())\ndel gone\n"
+            "@register\ndef one():\n    open('a.txt', 'w').close()\n    print('bye')\natexit.register(open, 'b.txt', 'w')",
+        ),
+        ("step:b", "import glob\nimport helper"),
+        ("step:c", "print(glob.glob('*.txt'))"),
+        files={"helper.py": "import atexit\natexit.register(open, 'c.txt', 'w')\n"},
+    ),
+    alone(
+        "a stream that is put back",
+        ("step:a", "import sys, io\nkept = sys.stdout\nsys.stdout = io.StringIO()\nprint('a')\nsaid = sys.stdout.getvalue()\nsys.stdout = kept"),
+        ("step:b", "print('b', said)"),
+    ),
+    alone(
+        "a stream that is not put back",
+        ("step:a", "import sys, io\nsys.stdout = io.StringIO()"),
+        ("step:b", "print('b')"),
+        expect="refused",
+        says="ML201 sys.stdout",
+    ),
 ]  # fmt: skip
 
 
