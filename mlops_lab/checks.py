@@ -18,7 +18,7 @@ from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.prelude import items_in
 from mlops_lab.quantities import quantity
 from mlops_lab.roles import STEP_NAME, Role, slug, suspicious
-from mlops_lab.scopes import every_node, once
+from mlops_lab.scopes import kinds, once
 from mlops_lab.syntax import is_ours
 
 
@@ -88,7 +88,7 @@ def misspelt_tag(plan: Plan) -> Found:
 
 def invalid_step_name(plan: Plan) -> Found:
     """ML103: a step name that isn't lower-case letters, digits and dashes."""
-    for cell in plan.cells:
+    for cell in plan.tagged:
         for name in cell.names(Role.STEP):
             if not STEP_NAME.fullmatch(name):
                 message = f"{name!r} is no step name: names are lower-case letters, digits and dashes, and begin with a letter."
@@ -98,7 +98,7 @@ def invalid_step_name(plan: Plan) -> Found:
 def unknown_step(plan: Plan) -> Found:
     """ML104: an `after:` tag or a setting for a step that doesn't exist."""
     known = {name for step in plan.steps for name in (step.name, step.step.group)}
-    for cell in plan.cells:
+    for cell in plan.tagged:
         for name in cell.names(Role.AFTER):
             if name not in known:
                 fix = f"The steps are: {', '.join(s.name for s in plan.steps)}."
@@ -138,7 +138,7 @@ def two_meanings(plan: Plan) -> Found:
             numbers = ", ".join(str(cell.number) for cell in parts[group])
             message = f"the step {group!r} is a gate in one place and not in another (it begins at cells {numbers})."
             yield _error("ML106", message, "Give one of them another name.", parts[group][1], name=group)
-    for cell in plan.cells:
+    for cell in plan.tagged:
         names = cell.names(Role.STEP)
         if len(set(names)) > 1:
             message = f"this cell has the tags of several steps: {', '.join(names)}."
@@ -149,6 +149,8 @@ def conflicting_roles(plan: Plan) -> Found:
     """ML107: tags that can't go together on one cell."""
     exclusive = (Role.STEP, Role.PARAMETERS, Role.SETUP, Role.SKIP)
     for cell in plan.pipeline.notebook.cells:
+        if not cell.roles:
+            continue
         roles = [role.value for role in exclusive if cell.has(role)]
         if len(roles) > 1:
             yield _error("ML107", f"a cell can't be {' and '.join(roles)} at once.", "Keep one of these tags.", cell)
@@ -265,7 +267,8 @@ _BUILTINS = {*dir(builtins), "get_ipython", "display", "In", "Out", "exit", "qui
 
 @once
 def _star(tree: ast.AST) -> bool:
-    return any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in every_node(tree))
+    statements = tree.body  # type: ignore[attr-defined]
+    return any(n.names[0].name == "*" for each in statements for n in kinds(each).get(ast.ImportFrom, ()))
 
 
 def no_steps(plan: Plan) -> Found:
@@ -320,6 +323,8 @@ def parallel_draws(plan: Plan) -> Found:
 
 def rewritten_module(plan: Plan) -> Found:
     """ML117: a module that cells have imported is written anew, and a step below that imports it again."""
+    if not any(path.endswith(".py") for cell in plan.cells for path in plan.cell_effects[cell.number].writes_files):
+        return
     seen: set[str] = set()  # top-level modules that the cells above import
     for cell in plan.cells:
         for path in sorted(plan.cell_effects[cell.number].writes_files):

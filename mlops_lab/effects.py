@@ -72,6 +72,8 @@ def with_shared(found: Effects, shared: Mapping[str, Set[str]], inner: Set[str] 
 
     `inner` are names that live in comprehensions only: what shares with them is touched, but they are no variables.
     """
+    if not found.touches:
+        return found
     groups = {id(group): group for name in found.touches if (group := shared.get(name))}
     touches = found.touches.union(*groups.values()) - inner
     return found if touches == found.touches else replace(found, touches=touches)

@@ -110,6 +110,11 @@ class Plan:
         return tuple(cell for cell in self.pipeline.notebook.cells if cell.in_pipeline)
 
     @cached_property
+    def tagged(self) -> tuple[Cell, ...]:
+        """Those of them with tags that give them a role."""
+        return tuple(cell for cell in self.cells if cell.roles)
+
+    @cached_property
     def _by_name(self) -> dict[str, StepPlan]:
         return {step.name: step for step in self.steps}
 
@@ -135,6 +140,9 @@ class Plan:
     @cached_property
     def cycle(self) -> tuple[str, ...]:
         """The steps of a cycle of edges (possible only through `after:`), or nothing."""
+        place = {step.name: position for position, step in enumerate(self.steps)}
+        if all(place[edge.source] < place[edge.target] for edge in self.edges):
+            return ()
         try:
             graphlib.TopologicalSorter(self.sources).prepare()
         except graphlib.CycleError as error:
@@ -245,7 +253,8 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
         above.end(facts, variables)
     for cell in pipeline.notebook.cells:
         if cell.number not in of_cells:
-            of_cells[cell.number] = with_shared(passage_of(cell.tree, known).effects, known.shared)
+            found = passage_of(cell.tree, known).effects
+            of_cells[cell.number] = with_shared(found, known.shared) if found.touches else found
     return of_steps, of_cells
 
 
@@ -358,7 +367,7 @@ def _edges(plan: Plan) -> tuple[Edge, ...]:
 
 @once
 def _annotates(tree: ast.AST) -> bool:
-    return ast.AnnAssign in kinds(tree)
+    return any(ast.AnnAssign in kinds(statement) for statement in tree.body)  # type: ignore[attr-defined]
 
 
 def _logbooks(plan: Plan) -> dict[str, frozenset[str]]:

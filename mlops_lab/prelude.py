@@ -213,9 +213,14 @@ def left_over(items: Iterable[Item], chosen: Iterable[Item]) -> list[tuple[list[
 
 
 @once
-def roots_in(statement: ast.AST) -> frozenset[str]:
-    """The top-level modules that it imports, or would import if the functions in it are called."""
-    nodes = kinds(statement)
+def roots_in(code: ast.AST) -> frozenset[str]:
+    """The top-level modules that a cell or a statement imports, or would import if the functions in it are called."""
+    if isinstance(code, ast.Module):
+        may = code.body
+        if _IMPORTERS.isdisjoint(facts_of(code).words):
+            may = [statement for statement in may if not _IMPORTS.isdisjoint(kinds(statement))]
+        return frozenset().union(*map(roots_in, may))
+    nodes = kinds(code)
     found = {alias.name.partition(".")[0] for node in nodes.get(ast.Import, ()) for alias in node.names}
     found |= {node.module.partition(".")[0] for node in nodes.get(ast.ImportFrom, ()) if node.module}
     for node in nodes.get(ast.Call, ()):
@@ -227,9 +232,11 @@ def roots_in(statement: ast.AST) -> frozenset[str]:
             and isinstance(node.args[0].value, str)
         ):
             found.add(node.args[0].value.partition(".")[0])
-    return frozenset(found - {""})
+    return frozenset(found - {""}) if found else _NONE
 
 
+_IMPORTS = frozenset({ast.Import, ast.ImportFrom})
+_NONE: frozenset[str] = frozenset()
 _IMPORTERS = frozenset({"import_module", "__import__"})
 _PLOTTING = frozenset({"matplotlib", "seaborn", "pylab", "mpl_toolkits"})  # they share matplotlib's settings
 

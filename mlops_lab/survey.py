@@ -118,12 +118,15 @@ def _changed_parameters(functions: Sequence[Function], modules: frozenset[str],
                         stateful: frozenset[str]) -> dict[str, frozenset[int]]:  # fmt: skip
     """Function -> positions of the parameters that it changes, also through functions it hands them to."""
     found: dict[str, frozenset[int]] = {}
+    todo = list(functions)
     for _ in range(3):  # three calls deep is enough for a guess
         before = dict(found)
-        for function in functions:
+        for function in todo:
             known = Names(modules, stateful, found).only(words_of(function))
             found[function.name] = _changed_by(function, known)
-        if found == before:
+        changed = {name for name in found if found[name] != before.get(name)}
+        todo = [function for function in functions if not changed.isdisjoint(words_of(function))]
+        if not todo:
             break
     return found
 
