@@ -130,11 +130,12 @@ class _Found:
         self.stores |= stores
         self.bound += [node.id for node in nodes.get(ast.Name, ()) if node.ctx.__class__ is ast.Store]
         self.shared += mutation.shared_in(statement)
+        attributes = [node.attr for node in nodes.get(ast.Attribute, ())]
         if is_flat(statement):
             own = nodes  # whose words are its names and attributes
             self.words |= loads
             self.words |= stores
-            self.words.update([node.attr for node in nodes.get(ast.Attribute, ())])
+            self.words.update(attributes)
         else:
             own = mutation.own_kinds(statement)
             self._nested(statement, own)
@@ -142,7 +143,7 @@ class _Found:
             self.otherwise |= stores
         else:
             self._bound(own)
-        if not _RUNS_TEXT.isdisjoint(loads):
+        if not (_RUNS_TEXT.isdisjoint(loads) and _RUNS_TEXT.isdisjoint(attributes)):
             self._texts(statement, own)
         for node in own.get(ast.Assign, ()):
             self._assigned(node)
@@ -183,7 +184,7 @@ class _Found:
         for node in kinds(statement).get(ast.Call, ()):
             if text := code_in(node):
                 self._later(kinds(text))
-                if node in own[ast.Call]:
+                if node in own.get(ast.Call, ()):
                     self.otherwise |= module_names(text.body)[1]
 
     def _assigned(self, node: ast.Assign) -> None:

@@ -202,31 +202,27 @@ def comprehension_names(statement: ast.AST) -> frozenset[str]:
     return frozenset(n.id for target in targets for n in every_node(target) if isinstance(n, ast.Name))
 
 
-_JOINING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem, ast.Call)
+_JOINING = (ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem)
 
 
 def _shared(nodes: Kinds) -> Iterator[set[str]]:
-    for node in (node for kind in _JOINING for node in nodes.get(kind, ())):
-        pairs: list[tuple[ast.AST, ast.AST]] = []
-        if isinstance(node, ast.Assign):
-            pairs = [(target, node.value) for target in node.targets]
-        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value:
-            pairs = [(node.target, node.value)]
+    pairs = [(target, node.value) for node in nodes.get(ast.Assign, ()) for target in node.targets]
+    for node in (node for kind in _JOINING if kind in nodes for node in nodes[kind]):
+        if isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value:
+            pairs.append((node.target, node.value))
         elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
-            pairs = _paired(node.target, node.iter)
+            pairs += _paired(node.target, node.iter)
         elif isinstance(node, ast.withitem) and node.optional_vars:
-            pairs = [(node.optional_vars, node.context_expr)]
-        elif isinstance(node, ast.Call):
-            name, receiver = _called(node)
-            if receiver is not None and name in _KEEP_ARGUMENTS:
-                pairs = [(receiver, argument) for argument in node.args]
-        for target, value in pairs:
-            names = roots(target)
-            if isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (ast.Tuple, ast.List)):
-                continue  # `a, b = b, a` moves objects, and joins too much if taken as sharing
-            names |= _shown_by(value) | _kept_by_constructor(value)
-            if len(names) > 1:
-                yield names
+            pairs.append((node.optional_vars, node.context_expr))
+    for node in nodes.get(ast.Call, ()):
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _KEEP_ARGUMENTS:
+            pairs += [(node.func.value, argument) for argument in node.args]
+    for target, value in pairs:
+        if isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (ast.Tuple, ast.List)):
+            continue  # `a, b = b, a` moves objects, and joins too much if taken as sharing
+        names = roots(target) | _shown_by(value) | _kept_by_constructor(value)
+        if len(names) > 1:
+            yield names
 
 
 _SHOWS = frozenset("parameters values items keys children modules view reshape ravel squeeze get gca".split())

@@ -16,6 +16,8 @@ OPAQUE = [
     ("eval of a variable", "eval(code)", True),
     ("exec of a constant text", "exec('x = 1')", False),
     ("exec of a text that uses globals", "exec('globals()')", True),
+    ("exec in a function that is called", "def f():\n    exec('x = 1')\nf()", True),
+    ("exec in a function", "def f():\n    exec('x = 1')", False),
     ("globals", "globals()['x'] = 1", True),
     ("locals", "'{x}'.format(**locals())", True),
     ("vars", "vars()", True),
