@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mlops_lab import mutation
 from mlops_lab.facts import facts_of
@@ -26,8 +26,7 @@ from mlops_lab.survey import Survey, survey
 __all__ = ["Effects", "Late", "Opaque", "Survey", "composed", "effects_of", "passage_of", "survey", "with_shared"]
 
 
-@dataclass(frozen=True)
-class Effects:
+class Effects(NamedTuple):
     """The effects of one piece of code. `reads` is sound; `binds` is certain; the rest is what may happen.
 
     `mentions_files` are paths given to a call of which it isn't known what it does with them.
@@ -50,8 +49,7 @@ class Effects:
         return self.may_bind | self.touches
 
 
-@dataclass(frozen=True)
-class Passage:
+class Passage(NamedTuple):
     """What a cell does where nothing is bound before it: `effects`, without what shares an object with what it touches.
 
     `firm` is the part of its reads that stays where earlier code has bound all names; `lost` are names that it may unbind.
@@ -76,7 +74,7 @@ def with_shared(found: Effects, shared: Mapping[str, Set[str]], inner: Set[str] 
         return found
     groups = {id(group): group for name in found.touches if (group := shared.get(name))}
     touches = found.touches.union(*groups.values()) - inner
-    return found if touches == found.touches else replace(found, touches=touches)
+    return found if touches == found.touches else found._replace(touches=touches)
 
 
 def passage_of(tree: ast.Module, known: Survey) -> Passage:

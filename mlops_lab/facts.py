@@ -10,7 +10,7 @@ import ast
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlops_lab import files, mutation
 from mlops_lab.magic_effects import of_magic
@@ -38,8 +38,7 @@ _IMPORTS = (ast.Import, ast.ImportFrom)
 _READS_PICKLES = frozenset({"load", "loads", "read_pickle", "Unpickler"})
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What a cell's code is by itself.
 
     `loads` and `stores` as `scopes.module_names` gives them; `modules`: names that imports bind; `stateful`: names of

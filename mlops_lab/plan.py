@@ -247,7 +247,7 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
         if len(step.cells) > 1:
             own = with_shared(composed([cell.tree for cell in step.cells], known), above.groups, inner)
         if finalizes:  # what a name held goes as it is bound anew, and may say so
-            own = replace(own, reads=own.reads | (own.may_bind & earlier))
+            own = own._replace(reads=own.reads | (own.may_bind & earlier))
             earlier |= own.may_bind
         of_steps[step.name] = _with_learnt(own, step.settings) if step.settings.uses or step.settings.changes else own
         above.end(facts, variables)
@@ -260,8 +260,7 @@ def _effects(pipeline: Pipeline, cells: Iterable[Cell], known: Survey) -> tuple[
 
 def _with_learnt(own: Effects, settings: StepSettings) -> Effects:
     """What the code shows, and what the settings say that the step uses, and which files it changes."""
-    return replace(
-        own,
+    return own._replace(
         reads=own.reads | _variables(settings.uses),
         reads_files=own.reads_files | {name.removeprefix(FILE) for name in settings.uses if name.startswith(FILE)},
         writes_files=own.writes_files | {name.removeprefix(FILE) for name in settings.changes if name.startswith(FILE)},

@@ -43,7 +43,7 @@ _numbers = itertools.count(1)
 
 def _stage(names: Names) -> Stage:
     known = list(_STAGES)
-    for stage in known:
+    for stage in reversed(known):
         if stage.names == names:
             with contextlib.suppress(ValueError):  # another thread was quicker
                 _STAGES.remove(stage)
