@@ -39,6 +39,7 @@ from mlops_lab.notebook import from_node
 from mlops_lab.pipeline import build
 from mlops_lab.plan import Plan, make_plan
 
+PATH = Path("nb.ipynb").absolute()  # as an editor's server has it
 IMPORTS = """import os
 from pathlib import Path
 import numpy as np
@@ -156,7 +157,7 @@ def _node(cells: list[Any]) -> Any:
 
 def analyse(node: Any) -> Plan:
     """All that an editor needs after a change: cells, steps, edges, diagnostics."""
-    plan = make_plan(build(from_node(node, "nb.ipynb")))
+    plan = make_plan(build(from_node(node, PATH)))
     check(plan)
     return plan
 
