@@ -52,13 +52,14 @@ def _settings(configurable: Any) -> Iterator[tuple[str, Any, Any]]:
     for name in configurable.trait_names(config=True):
         if not name.startswith(_OTHERS) and not name.endswith("_printers"):
             value = getattr(configurable, name)
-            if _is_plain(value):
+            if is_plain(value):
                 yield name, value, defaults.get(name)
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """True for texts, numbers and containers of such."""
     held = [*value.items()] if isinstance(value, dict) else value
-    return isinstance(value, _ATOMS) or (isinstance(held, (list, tuple, set)) and all(map(_is_plain, held)))
+    return isinstance(value, _ATOMS) or (isinstance(held, (list, tuple, set)) and all(map(is_plain, held)))
 
 
 def get() -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _for_later() -> dict[str, Any]:
     """What `%config` has set of classes that have no instance yet."""
     there = {type(configurable).__name__ for _, configurable in _configurables()} | {"IPKernelApp", "HistoryManager"}
     sections = {name: dict(held) for name, held in shell().config.items() if isinstance(held, dict) and name not in there}
-    return {f"later.{name}": held for name, held in sections.items() if held and _is_plain(held)}
+    return {f"later.{name}": held for name, held in sections.items() if held and is_plain(held)}
 
 
 def put(wanted: dict[str, Any]) -> None:

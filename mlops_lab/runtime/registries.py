@@ -41,7 +41,7 @@ def watch(code: str = "", called: Iterable[str] = ()) -> None:
     _classes.clear()
     _signals.update((number, signal.getsignal(number)) for number in signal.valid_signals())
     noted.watch(code, called)
-    tables.watch()
+    tables.watch(code)
     register: Any = abc.ABCMeta.register
     if register.__module__ == __name__:
         return

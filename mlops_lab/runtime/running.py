@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import signal
 import sys
 import threading
@@ -79,17 +78,12 @@ def _watch_exit() -> None:
 
     def register(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         made = original(function, *arguments, **options)
-        if _is_notebooks(sys._getframe(1).f_globals):
+        names = sys._getframe(1).f_globals
+        if names.get("__name__") == "__main__" or tables.is_beside(names):
             _at_exit.append(function)
         return made
 
     rebind("atexit", "register", original, register)
-
-
-def _is_notebooks(names: dict[str, Any]) -> bool:
-    """True for the notebook, and a module beside it."""
-    path = names.get("__file__") or ""
-    return names.get("__name__") == "__main__" or (path.startswith(os.getcwd()) and "site-packages" not in path)
 
 
 _watch_exit()  # before the prelude imports modules beside the notebook

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, counters, reloaded, running, shown, unflushed
+from . import ambient, counters, reloaded, running, shown, tables, unflushed
 from .generators import GeneratorUse
 from .postponed import Postponed
 from .store import Store
@@ -21,6 +21,7 @@ class StateUse:
     def __init__(self, order: dict[str, Any], current: dict[str, list[str]], generators: GeneratorUse, shell: Any) -> None:
         self.order, self.current, self.generators, self.shell = order, current, generators, shell
         self.given: dict[str, str] = {}  # those that the step works with: the version that it was given, or what it found
+        tables.replay("\n".join(order["own_configuration"]))
         self._found: dict[str, str] = {}
         self._before: dict[str, bytes] = {}
         late = [((row.module,), name) for name, row in ambient.STATES.items() if row.random and row.module not in sys.modules]

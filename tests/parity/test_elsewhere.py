@@ -83,6 +83,23 @@ ROWS = [
         files={"helper.py": "import atexit\natexit.register(open, 'c.txt', 'w')\n"},
     ),
     alone(
+        "entries of tables and attributes of objects of packages",
+        (
+            "step:a",
+            "import mimetypes, jinja2, networkx as nx\nimport matplotlib.style as style\ndef set_up(v):\n    del mimetypes.types_map['.html']\n"
+            "    jinja2.defaults.DEFAULT_FILTERS['loud'] = str.upper\n    nx.config.fallback_to_nx = v\n"
+            "    nx.config.warnings_to_ignore.add('cache')\n    style.library.pop('ggplot')\n    style.library['mine'] = {'axes.grid': v}\nset_up(True)",
+        ),
+        ("step:b", "n = 1"),
+        (
+            "step:c",
+            "print('.html' in mimetypes.types_map, jinja2.Template('{{ \"a\" | loud }}').render(), nx.config, 'ggplot' in style.library)\n"
+            "print(style.library['mine'])",
+        ),
+        ("step:d", "mimetypes.types_map['.html'] = 'text/html'\nnx.config.warnings_to_ignore.clear()\nstyle.library['mine'] = {}"),
+        ("step:e", "print(mimetypes.types_map['.html'], nx.config, style.library['mine'], n)"),
+    ),
+    alone(
         "a stream that is put back",
         ("step:a", "import sys, io\nkept = sys.stdout\nsys.stdout = io.StringIO()\nprint('a')\nsaid = sys.stdout.getvalue()\nsys.stdout = kept"),
         ("step:b", "print('b', said)"),
