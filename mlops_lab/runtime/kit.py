@@ -191,6 +191,8 @@ class Kit(Loader):
             if member in packed or member in refused:
                 continue
             try:
+                if ":" not in member:
+                    twins.refuse_ids(self.names[member], self.names)
                 packed[member] = pack(self.space, [member])
             except Exception as error:
                 refused[member] = self._refusal(member, error)

@@ -100,6 +100,26 @@ ROWS = [
         ("step:e", "print(mimetypes.types_map['.html'], nx.config, style.library['mine'], n)"),
     ),
     alone(
+        "texts and numbers in several places",
+        (
+            "step:a",
+            "class C: pass\nbest, num = 'some text ' * 2, 12345.5\nrows = ['a b', best]\nd = {'k': num, 'm': [num, 10**20]}\n"
+            "big = d['m'][1]\nc = C()\nc.name = best\nt = (best, num, 'a b')",
+        ),
+        ("step:b", "rows.append('x y' * 2)"),
+        (
+            "step:c",
+            "print([r is best for r in rows], d['k'] is num, d['m'][0] is num, d['m'][1] is big, c.name is rows[1], t[0] is best)\n"
+            "rows[1] = ' '.join(['some text', 'some text '])",
+        ),
+        ("step:d", "print([r is best for r in rows], rows[1] == best, c.name is best, c.name is rows[1], t[2] is rows[0])"),
+    ),
+    *[
+        alone(f"the id of an object in {what}", ("step:a", f"x = (1, 2)\nkept = {code}\nn = 1"), ("step:b", "print(n)"),
+              ("step:c", "print(kept)"), expect="refused", says="ML201 kept id()")
+        for what, code in [("a dictionary", "{id(x): 'x'}"), ("a variable", "id(x)"), ("a list of sets", "[{id(x)}]")]
+    ],
+    alone(
         "a stream that is put back",
         ("step:a", "import sys, io\nkept = sys.stdout\nsys.stdout = io.StringIO()\nprint('a')\nsaid = sys.stdout.getvalue()\nsys.stdout = kept"),
         ("step:b", "print('b', said)"),
