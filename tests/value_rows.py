@@ -560,6 +560,153 @@ LIBRARIES = [
     ),
 ]
 
+FILES = with_(
+    "import gzip, os, tempfile, zipfile\npath = os.path.join(tempfile.mkdtemp(), 'a.txt')\n"
+    "with open(path, 'w', newline='') as f: print('one\\ntwo\\r\\nthree\\nfour\\n', end='', file=f)",
+    "",
+    row(
+        "a file that is read on",
+        "x = open(path); x.readline(); y = [x]",
+        "y[0] is x, x.tell(), x.readline(), x.name, x.mode, x.read(), x.encoding, x.closed",
+        names="x y",
+        portrait=False,
+    ),
+    row(
+        "a file in the midst of a loop over its lines",
+        "x = open(path, 'rt'); next(x)",
+        "next(x), x.read(1), x.readline(), x.mode, x.read()",
+        portrait=False,
+    ),
+    row(
+        "a file whose line ends are as they are",
+        "x = open(path, newline=''); next(x); next(x)",
+        "next(x), x.seek(0), list(x)",
+        portrait=False,
+    ),
+    row(
+        "a file that has been read", "x = open(path); n = [line for line in x]", "x.tell(), x.seek(0), list(x)", portrait=False
+    ),
+    row("a file of bytes that is read on", "x = open(path, 'rb'); x.read(5)", "x.tell(), x.read(), x.mode", portrait=False),
+    row(
+        "compressed files that are read on",
+        "with gzip.open(path + '.gz', 'wt') as f: f.write('a\\nb\\nc')\n"
+        "x = [gzip.open(path + '.gz'), gzip.open(path + '.gz', 'rt')]; x[0].read(2); x[1].readline()",
+        "x[0].read(), x[1].read()",
+        portrait=False,
+    ),
+    row(
+        "an archive that is open for reading",
+        "with zipfile.ZipFile(path + '.zip', 'w') as z: z.writestr('a', 'hello')\nx = zipfile.ZipFile(path + '.zip'); i = x.infolist()[0]",
+        "x.namelist(), x.read('a'), i is x.infolist()[0], x.open(i).read(2)",
+        names="x i",
+        portrait=False,
+    ),
+    row(
+        "a temporary file that is closed",
+        "x = tempfile.NamedTemporaryFile('w', delete=False); x.write('a'); x.close()",
+        "open(x.name).read(), x.closed, x.close(), x.mode",
+        portrait=False,
+    ),
+    row("a file that is open for writing", "x = open(path, 'a')", refused="open file"),
+    row("a file that is open for both", "x = open(path, 'r+')", refused="open file"),
+    row("a file that is gone", "x = open(path); os.remove(path)", refused="open file"),
+    row("a temporary file that is open", "x = tempfile.NamedTemporaryFile()", refused="ends with its process"),
+)
+
+PACKAGES = [
+    *with_(
+        "from tests.value_package import *",
+        "",
+        row("a class that makes no instance without arguments", "x = [Ratio(1, 3)] * 2", "x[0].pair, x[0] is x[1]"),
+        row(
+            "what packages have under a name and has no pickle",
+            "x = [context, field, context.number(2.5), field(0.5), field._context.number]",
+            "x[0] is __import__('tests.value_package').value_package.context, x[1]._context is type(x[3]).context, "
+            "type(x[2]) is x[0].number, x[3].value, type(x[3]) is x[4]",
+            portrait=False,
+        ),
+        row(
+            "an attribute that every name gives",
+            "x = [Asked('a').b, Asked()]; x[1].own = x",
+            "x[0]._path, x[1].own is x, x[1].c._path",
+            portrait=False,
+        ),
+    ),
+    row(
+        "the masked constant",
+        "import numpy as np\nx = [np.ma.masked, np.ma.array([1, 2], mask=[0, 1])[1]]",
+        "x[0] is x[1] is __import__('numpy').ma.masked",
+        needs="numpy",
+        portrait=False,
+    ),
+    row(
+        "views of an array of objects that nothing else holds",
+        "import numpy as np\ndef views():\n    base = np.array(['a', [1], None], dtype=object); return base.view(), base[:]\nx, y = views()",
+        "x.tolist(), x.__setitem__(0, 'b'), y.tolist()",
+        needs="numpy",
+        names="x y",
+        portrait=False,
+    ),
+    row(
+        "fields of sympy and what is made of them",
+        "from sympy import RR, CC, Poly, symbols\nfrom mpmath import mpf, mp, iv\nt = symbols('t'); x = [RR, CC, Poly(t / 2 + 0.5, t), RR(0.5), mpf(1) / 3, iv.mpf(1)]",
+        "x[0] is sympy.RR, x[2].domain is x[0], str(x[2:]), type(x[4]) is __import__('mpmath').mpf",
+        needs="sympy",
+        portrait=False,
+    ),
+    row(
+        "quantities of a registry of their own",
+        "import pint\nureg = pint.UnitRegistry(); ureg.define('span = 9 inch'); Q = ureg.Quantity\nx = [3 * ureg.span, Q(2, 'm'), ureg.Unit('span')]",
+        "str(x[0] + x[1]), str(x[1].to('span')), x[0]._REGISTRY is ureg is x[2]._REGISTRY, isinstance(x[0], Q), ureg.Quantity is Q",
+        needs="pint",
+        names="x ureg Q",
+        portrait=False,
+    ),
+    *with_(
+        "import numpy as np; import plotly.graph_objects as go",
+        "plotly numpy",
+        row(
+            "a figure of plotly",
+            "x = go.Figure([go.Bar(y=[1], name='b'), go.Scatter(y=np.arange(3.0), mode='lines')], dict(width=300, title='t', height=200))",
+            "x.to_json(), x.data[1].y, x.data[1].y.flags.writeable",
+            portrait=False,
+        ),
+        row(
+            "parts of a figure of plotly",
+            "f = go.Figure([go.Bar(y=[1]), go.Bar(y=[2])], dict(annotations=[dict(text='q')]))\na, b, c, d = f.data[1], f.layout, f.layout.annotations[0], f.data[0].marker",
+            "f.data[1] is a, f.layout is b, b.annotations[0] is c, f.data[0].marker is d, a.update(name='n'), f.to_json()",
+            names="f a b c d",
+            portrait=False,
+        ),
+        row(
+            "parts of no figure of plotly",
+            "x = [go.Layout(width=30, title='a', annotations=[dict(text='q', x=1)]), go.Scatter(y=[1], x=[2], name='b')]",
+            "[v.to_plotly_json() for v in x]",
+            portrait=False,
+        ),
+        row(
+            "subplots of plotly without a template",
+            "from plotly.subplots import make_subplots\nx = make_subplots(rows=1, cols=2, subplot_titles=['a', 'b'])\nx.add_trace(go.Bar(y=[1]), row=1, col=2); x.layout.template = None",
+            "x.to_json(), x._grid_str, str(x)",
+            portrait=False,
+        ),
+    ),
+    row(
+        "a frame of dask",
+        "import dask.dataframe as dd, pandas as pd\nx = dd.from_pandas(pd.DataFrame({'a': [1, 2]}), npartitions=1)",
+        "x.compute().a.tolist()",
+        needs="dask pandas",
+        portrait=False,
+    ),
+    row(
+        "a query of tinydb",
+        "import tinydb\nx = tinydb.Query().a == 1",
+        "x({'a': 1}), x({'a': 2})",
+        needs="tinydb",
+        portrait=False,
+    ),
+]
+
 TORCH = with_(
     "import torch; torch.manual_seed(0)", "torch",
     row("tensors", "x = [torch.arange(3), torch.zeros(2, 3).t(), torch.tensor(1.5), torch.zeros(0), torch.ones(2, dtype=torch.bfloat16), torch.tensor([1 + 2j]), torch.ones(3, requires_grad=True), torch.rand(100, 100), torch.tensor([True]), torch.ones(2).expand(3, 2), torch.tensor([1 + 2j]).conj()]"),
@@ -595,4 +742,4 @@ TORCH = with_(
     row("a tensor with hooks is refused", "x = torch.ones(2, requires_grad=True); x.register_hook(print)", refused="hook"),
 )  # fmt: skip
 
-ROWS = [*PLAIN, *SETS, *FUNCTIONS, *CLASSES, *NUMPY, *PANDAS, *LIBRARIES, *TORCH]
+ROWS = [*PLAIN, *SETS, *FUNCTIONS, *CLASSES, *NUMPY, *PANDAS, *LIBRARIES, *PACKAGES, *FILES, *TORCH]

@@ -18,6 +18,8 @@ from .memory import Refused
 
 _SET_REDUCES: tuple[Any, ...] = (set.__reduce__, frozenset.__reduce__)
 _HOOKS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+_NEW_ARGUMENTS = ("__getnewargs__", "__getnewargs_ex__")
+_PLAIN: Any = object
 _NOTHING = object()
 _WITH_VALUE: tuple[Any, ...] = (
     tuple,
@@ -102,6 +104,42 @@ def _slots(value: Any) -> Iterator[tuple[str, Any]]:
                     yield name, _NOTHING
 
 
+def asks_for_more(kind: Any) -> bool:
+    """True for a package's class whose `__new__` can't be called without arguments, where pickling gives it none."""
+    new = kind.__new__
+    if type(new) is not types.FunctionType or kind in copyreg.dispatch_table:
+        return False
+    if kind.__reduce_ex__ is not _PLAIN.__reduce_ex__ or kind.__reduce__ is not _PLAIN.__reduce__:
+        return False
+    if any(hasattr(kind, name) for name in _NEW_ARGUMENTS):
+        return False
+    code = new.__code__
+    by_name = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return code.co_argcount > 1 + len(new.__defaults__ or ()) or not set(by_name) <= set(new.__kwdefaults__ or ())
+
+
+def asks_itself(kind: Any) -> bool:
+    """True for a package's class whose `__getattr__` pickle would ask for `__setstate__` while it has nothing to answer by."""
+    return (
+        any(type(c.__dict__.get("__getattr__")) is types.FunctionType for c in kind.__mro__)
+        and kind.__reduce_ex__ is _PLAIN.__reduce_ex__
+        and kind.__reduce__ is _PLAIN.__reduce__
+        and kind.__getstate__ is _PLAIN.__getstate__
+        and kind not in copyreg.dispatch_table
+        and not any(name in c.__dict__ for c in kind.__mro__ for name in ("__setstate__", *_NEW_ARGUMENTS))
+    )
+
+
+def reduce_bare(value: Any, _: Any = None) -> Any:
+    """An instance made by the `__new__` of the interpreter's class that its own is built on, and given its attributes."""
+    if type(value).__reduce__ is not _PLAIN.__reduce__:  # which forgets something: pint's, of which registry a quantity is
+        state = _PLAIN.__getstate__(value)
+        return _new_bare, (type(value),), (state, None, None), None, None, _fill_instance
+    _, arguments, state, items, pairs = cast("tuple[Any, ...]", object.__reduce_ex__(value, 5))
+    content = (state, None if items is None else list(items), None if pairs is None else list(pairs))
+    return _new_bare, arguments, content, None, None, _fill_instance
+
+
 def _refuse_watched(value: Any) -> None:
     """An instance whose end the notebook waits for ends with the process of its step."""
     for watch in list(weakref.finalize._registry):  # type: ignore[attr-defined]
@@ -127,6 +165,11 @@ def _reduce_set(value: Any) -> Any:
 def _new_instance(kind: Any, *arguments: Any) -> Any:
     maker = next(c.__dict__["__new__"] for c in kind.__mro__ if "__new__" in c.__dict__ and c.__module__ != "__main__")
     return maker(kind, *arguments) if arguments else maker(kind)
+
+
+def _new_bare(kind: Any, *arguments: Any) -> Any:
+    makers = (c.__dict__["__new__"] for c in kind.__mro__ if "__new__" in c.__dict__)
+    return next(maker for maker in makers if isinstance(maker, types.BuiltinFunctionType))(kind, *arguments)
 
 
 def _new_frozenset(kind: Any, made: sets.Recipe | settables.Table) -> Any:

@@ -33,7 +33,22 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from . import ambient, assigned, books, called, counters, guard, modules, registries, running, session, shown, twins, unflushed
+from . import (
+    ambient,
+    assigned,
+    books,
+    called,
+    counters,
+    guard,
+    modules,
+    opened,
+    registries,
+    running,
+    session,
+    shown,
+    twins,
+    unflushed,
+)
 from .ambient import InputRefused
 from .files import OpenedFiles
 from .loading import DELETED, IPYTHONS_OWN, Loader
@@ -91,6 +106,7 @@ class Kit(Loader):
         self.files = files
         self.shell.events.register("post_run_cell", self._report_files_of_failure)
         files.start()
+        opened.announce()
         self.generators.start(self.names)
         self.imports.start()
         shown.watch()

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import caches, formulas, frames, lazyframes, notifying, standard, tensors
+from . import caches, drawings, formulas, frames, instances, lazyframes, notifying, opened, standard, tensors
 from .memory import Refused, name_of
 
 # -- functools -----------------------------------------------------------------------------------------------------
@@ -181,8 +181,8 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("_contextvars", "ContextVar"): standard.context_variable,
     ("builtins", "module"): standard.module,
     ("unittest.mock", "_patch"): standard.patch,
-    ("zipfile", "ZipFile"): standard.closed_archive,
-    ("tempfile", "_TemporaryFileWrapper"): standard.temporary_file,
+    ("zipfile", "ZipFile"): opened.archive,
+    ("tempfile", "_TemporaryFileWrapper"): opened.temporary,
     ("argparse", "_HelpAction"): standard.help_action,
     ("weakref", "ReferenceType"): standard.reference,
     ("weakref", "WeakKeyDictionary"): standard.collection,
@@ -199,6 +199,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("matplotlib.cbook", "CallbackRegistry"): _callbacks,
     **dict.fromkeys(lazyframes.KINDS, lazyframes.reduce),
     **dict.fromkeys(notifying.CONTAINERS, notifying.reduce_container),
+    **{("pint", kind): instances.reduce_bare for kind in ("Quantity", "Unit", "Measurement")},  # of their own registry
     ("xgboost.core", "DMatrix"): _xgboost_data,
     ("pyarrow.lib", "Buffer"): _arrow_buffer,
     ("pyarrow.lib", "ResizableBuffer"): _arrow_buffer,
@@ -218,4 +219,6 @@ def reduce(value: Any, packer: Any) -> Any:
     home = kind.__module__ or ""
     if home.startswith(("patsy.", "statsmodels.")):
         return formulas.reduce(value)
+    if home.startswith("plotly."):
+        return drawings.reduce(value)
     return frames.reduce(value, packer)

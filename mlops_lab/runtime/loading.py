@@ -161,6 +161,10 @@ class Loader:
             stream = bundle.part(bundle.header.stream)
             self.figures |= b"matplotlib.figure" in bytes(stream)
             content = unpack(stream, bundle.buffers(), self)
+        except (InputRefused, ImportError, OSError, MemoryError):
+            raise
+        except Exception as error:  # its class takes no state back that its own pickling gave, say
+            raise InputRefused(_not_loaded(bundle.header.members, error)) from error
         finally:
             self.loading.pop()
         for member, value in content.items():
@@ -201,3 +205,11 @@ class Loader:
         if self.current[f"def:{key}"][0] != self.loading[-1]:
             return None
         return self.definition(key)
+
+
+def _not_loaded(members: list[str], error: Exception) -> str:
+    names = ", ".join(repr(member.partition("/")[2] or member) for member in members[:3])
+    return (
+        f"ML201: {names} can't be passed to another step: what was stored can't be put together again ("
+        f"{type(error).__name__}: {error}). Create it in the step that uses it, put it in a setup cell, or merge the two steps."
+    )

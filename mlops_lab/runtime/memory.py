@@ -100,9 +100,12 @@ def views(memory: Memory) -> dict[Any, Any]:
             ):
                 raise Refused(f"it holds a {type(value).__name__} that shares memory with another object")
         base = next((v for v in values if _spans(v, low, high)), None)
-        if base is None:
-            if any(isinstance(v, numpy.ndarray) and v.dtype.hasobject for v in values):
+        if base is None and any(isinstance(v, numpy.ndarray) and v.dtype.hasobject for v in values):
+            owners = [v.base for v in values]
+            base = owners[0]
+            if any(owner is not base for owner in owners) or not _spans(base, low, high):
                 raise Refused("it holds arrays of objects that show one piece of memory without a common base array")
+        elif base is None:
             base = span(low, high)
         for value in values:
             if value is not base:

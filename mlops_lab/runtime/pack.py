@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, frames, instances, libraries, logs, modules, reloaded, sets, standard, standins
+from . import definitions, exceptions, frames, held, instances, libraries, logs, modules, opened, reloaded, sets, standins
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -80,8 +80,8 @@ def ends_early(space: Space, members: Iterable[str], packed: Packed) -> bool:
     if not packed.weak:
         return False
     way = _Way(odd=standins.plain_of_process(space), weakly=False)
-    held = _dump_once(space, {m: State(m[4:], space) if m.startswith("def:") else space.value(m) for m in members}, way).kept
-    return not packed.weak.keys() <= held.keys()
+    kept = _dump_once(space, {m: State(m[4:], space) if m.startswith("def:") else space.value(m) for m in members}, way).kept
+    return not packed.weak.keys() <= kept.keys()
 
 
 def pack_skeleton(space: Space, key: str) -> Packed:
@@ -160,12 +160,16 @@ def _dump_here(space: Space, content: Any) -> Packed:
             packed = _dump_once(space, content, way)
         except Exception:  # it holds `sys.modules`, say, or an instance whose class leaves out what can't be passed on
             way = _Way(odd=of_process, own_way=way.has_own_way)
-            packed = _dump_once(space, content, way)
+            try:
+                packed = _dump_once(space, content, way)
+            except Exception as error:
+                way.held = held.places()
+                packed = _dump_referring(space, content, way, error)
         way.views = mem.views(packed.memory())
         odd: dict[int, standins.Odd] = {
             id(s): standins.OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)
         }
-        inside = {i: held for i, held in of_process.items() if i in packed.kept}
+        inside = {i: odd_one for i, odd_one in of_process.items() if i in packed.kept}
         way.nans = any(mark in packed.stream for mark in standins.NANS)
         if not (way.views or odd or inside or way.nans):
             return packed
@@ -174,6 +178,18 @@ def _dump_here(space: Space, content: Any) -> Packed:
     finally:
         if collecting:
             gc.enable()
+
+
+def _dump_referring(space: Space, content: Any, way: _Way, error: Exception) -> Packed:
+    """As packages have it under a name; where that doesn't do either, the reason is what was there before."""
+    try:
+        return _dump_once(space, content, way)
+    except Exception as last:
+        raise (last if isinstance(error, _AsksForMore) else error) from None
+
+
+class _AsksForMore(Refused):
+    """Its class makes no instance without arguments: what can be done about it is done where nothing else helps."""
 
 
 @dataclass
@@ -186,6 +202,7 @@ class _Way:
     own_way: bool = False  # instances are taken apart as their class says
     has_own_way: bool = False  # there are such instances
     weakly: bool = True  # weak references are followed
+    held: dict[int, tuple[str, str]] = field(default_factory=dict)  # what is referred to as packages have it, by id
 
 
 def _dump_once(space: Space, content: Any, way: _Way) -> Packed:
@@ -221,6 +238,8 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
+        if id(value) in self.way.held:
+            return held.reduce(value, self.way.held[id(value)])
         if reloaded.is_any() and (kind is types.FunctionType or isinstance(value, type)):
             made = reloaded.reduce(value)
             if made is not NotImplemented:
@@ -251,7 +270,7 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             made = mem.reduce_array(value, self)
             return super().reducer_override(value) if made is NotImplemented else made
         if numpy is not None and isinstance(value, numpy.ndarray):
-            if not value.flags.writeable:
+            if not value.flags.writeable and value is not getattr(numpy.ma, "masked", None):
                 raise Refused(f"a read-only {kind.__name__} would come back writeable")
             made = libraries.reduce(value, self)
             made = mem.reduce_subclass(value) if made is NotImplemented else made
@@ -267,17 +286,20 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             return super().reducer_override(value) if made is None else made
         if id(value) in self.of_process:
             return definitions.of_process, self.of_process[id(value)]
-        if isinstance(value, _UNSAFE) and not isinstance(value, (io.BytesIO, io.StringIO)):
+        if kind is weakref.finalize:
+            raise Refused("what it calls would be called when its step ends")
+        if isinstance(value, io.IOBase) and not isinstance(value, (io.BytesIO, io.StringIO)):
             for name in _STREAMS:  # each step has its own, which show what is written to them at its cells
                 if value is getattr(sys, name):
                     return getattr, (sys, name)
-            made = standard.closed_file(value)
-            if made is NotImplemented:
-                raise Refused(_UNSAFE_REASON)
-            return made
+            return opened.reduce(value)
         made = libraries.reduce(value, self)
         if made is NotImplemented:
             made = self._of_module(value)
+        if made is NotImplemented and (instances.asks_itself(kind) or instances.asks_for_more(kind)):
+            if not self.way.held and instances.asks_for_more(kind):
+                raise _AsksForMore(f"the class {kind.__name__} makes no instance without arguments")
+            made = instances.reduce_bare(value)
         return super().reducer_override(value) if made is NotImplemented else made
 
     def _of_module(self, value: Any) -> Any:
@@ -313,10 +335,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
         arguments, state = definitions.function_arguments(value), definitions.function_state(value)
         return definitions.make_function, arguments, state, None, None, definitions.set_function
 
-    def refers(self, held: Any) -> bool:
+    def refers(self, thing: Any) -> bool:
         """Note what a weak reference refers to. True if it is to be packed with it."""
-        if self.way.weakly and not isinstance(held, (type, types.FunctionType)):
-            self.weak[id(held)] = held
+        if self.way.weakly and not isinstance(thing, (type, types.FunctionType)):
+            self.weak[id(thing)] = thing
         return self.way.weakly
 
     def _refer(self, key: str) -> Any:
@@ -363,8 +385,6 @@ def _is_reference(value: Any) -> bool:
 
 _STREAMS = ("stdout", "stderr", "stdin", "__stdout__", "__stderr__")
 _INERT = {dict, list, tuple, str, bytes, int, float, complex, bool, type(None)}  # neither show memory, nor are sets
-_UNSAFE = (io.IOBase, weakref.finalize)
-_UNSAFE_REASON = "it is, or holds, an open file or a resource that ends with its process"
 
 
 def _atoms() -> tuple[type, ...]:

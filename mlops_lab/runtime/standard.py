@@ -119,11 +119,6 @@ def _make_closed(name: str, mode: str, raw: bool, encoding: str | None, errors: 
     return made
 
 
-def temporary_file(_: Any, __: Any) -> Any:
-    """A temporary file: it is asked for attributes before it has any, so that it could not be put together."""
-    raise Refused("it is, or holds, a file or a resource that ends with its process; its name can be passed on")
-
-
 def help_action(value: Any, _: Any) -> Any:
     """The help of a parser of arguments; argparse looks for its mark (`SUPPRESS`) by identity."""
     return _make_help, (type(value),), dict(vars(value)), None, None, _fill_help
