@@ -34,6 +34,7 @@ _ATOMS = (type(None), bool, int, float, complex, str, bytes, enum.Enum, pathlib.
 _STATES = set("logging warnings random os sys gc locale matplotlib.pyplot IPython mlflow __main__".split())
 _TABLES = (dict, list, set)
 _FILLING = frozenset(("add", "append", "extend", "insert", "setdefault", "update"))
+_UNWATCHED = {"__main__", "builtins", "abc", "enum", "typing", "collections.abc"}  # what these keep, loading does again
 _NOTHING = object()
 _LARGEST = 2_000  # items: anything larger is a table, not a setting
 
@@ -99,6 +100,7 @@ def _set_by(call: str) -> Iterator[tuple[str, str, bool]]:
     if isinstance(function, types.FunctionType):
         given = _given(function.__code__)
         yield from ((module, path, path in given) for module, path in _bound_by(function, 2))
+        yield from _made_by(function)
     elif isinstance(function, types.BuiltinFunctionType):
         if isinstance(function.__self__, types.ModuleType):
             there = list(vars(sys.modules[module]).items())
@@ -113,6 +115,66 @@ def _name_of(holder: Any, module: str) -> tuple[str, str]:
             if held is holder:
                 return home, name
     return module, ""
+
+
+def _made_by(function: types.FunctionType, depth: int = 1) -> Iterator[tuple[str, str, bool]]:
+    """Classes that a function makes and binds in its module by a name that it is given, as deap's `creator.create` does."""
+    code, names = function.__code__, function.__globals__
+    home = names.get("__name__", "")
+    if "globals" in code.co_names and _STORE_ITEM in code.co_code[::2]:
+        try:
+            known = set(re.findall(r"\w+", inspect.getsource(sys.modules[home])))
+        except (OSError, TypeError, KeyError):
+            return
+        yield from ((home, n, True) for n, held in list(names.items()) if isinstance(held, type) and n not in known)
+    for name in code.co_names if depth else ():
+        held = names.get(name)
+        if isinstance(held, types.FunctionType) and held.__module__ == home and held is not function:
+            yield from _made_by(held, depth - 1)
+
+
+def registered(kind: Any) -> list[tuple[str, str]]:
+    """(module, path) of the tables of packages that this class has been put into when it was made, as astropy's readers are."""
+    roots = {_root(owner.__module__) for owner, _ in _registering(kind)}
+    found = []
+    for name, module in list(sys.modules.items()) if roots else ():
+        if _root(name) in roots and isinstance(module, types.ModuleType):
+            classes: list[Any] = [held for held in vars(module).values() if isinstance(held, type) and held.__module__ == name]
+            for holder in (module, *classes):
+                path = "" if holder is module else f"{holder.__qualname__}."
+                tables_there = [pair for pair in list(vars(holder).items()) if isinstance(pair[1], _TABLES)]
+                found += [(name, f"{path}{attribute}") for attribute, table in tables_there if _has(table, kind)]
+    return found
+
+
+def register(kind: type) -> None:
+    """Let its metaclass enter a class that has only now all that it was made of."""
+    for owner, hook in _registering(kind):
+        if hook == "__init__":
+            vars(owner)[hook](kind, kind.__name__, kind.__bases__, dict(vars(kind)))
+            return
+
+
+def _registering(kind: Any) -> list[tuple[Any, str]]:
+    """The classes of packages with the hooks of theirs that put classes into tables when they are made."""
+    hooks = [(meta, "__init__") for meta in type(kind).__mro__] + [(base, "__init_subclass__") for base in kind.__mro__[1:]]
+    return [(owner, hook) for owner, hook in hooks if owner.__module__ not in _UNWATCHED and _registers(vars(owner).get(hook))]
+
+
+def _registers(hook: Any) -> bool:
+    function = getattr(hook, "__func__", hook)
+    if not isinstance(function, types.FunctionType):
+        return False
+    code = function.__code__
+    return _STORE_ITEM in code.co_code[::2] or any(name.startswith(("add_", "append", "register")) for name in code.co_names)
+
+
+def _has(table: Any, kind: type) -> bool:
+    for entry in list(table.values() if isinstance(table, dict) else table):
+        held = entry.func if isinstance(entry, functools.partial) else entry
+        if held is kind or getattr(held, "__self__", None) is kind:
+            return True
+    return isinstance(table, dict) and any(key is kind for key in list(table))
 
 
 def is_default(member: str, value: Any) -> bool | None:
@@ -155,6 +217,10 @@ def _bound_by(function: types.FunctionType, depth: int) -> Iterator[tuple[str, s
         return
     if _STORE_GLOBAL in code.co_code[::2]:
         yield from ((module, name) for name in _names(code, _STORE_GLOBAL))
+    for name, attribute in _set_on_globals(code):
+        held = names.get(name)
+        if isinstance(held, type) and _root(held.__module__) == _root(module) and attribute in vars(held):
+            yield held.__module__, f"{held.__qualname__}.{attribute}"
     fills = _fills(code)
     for name in code.co_names:
         held = names.get(name)
@@ -179,6 +245,19 @@ def _given(code: types.CodeType) -> frozenset[str]:
     return frozenset(
         store.argval for load, store in pairs if store.opcode == _STORE_GLOBAL and load.opname.startswith("LOAD_FAST")
     )
+
+
+@functools.lru_cache(1000)
+def _set_on_globals(code: types.CodeType) -> frozenset[tuple[str, str]]:
+    """(global, attribute) of what a function sets on a class by its name, as pyparsing's static methods do."""
+    if _STORE_ATTRIBUTE not in code.co_code[::2]:
+        return frozenset()
+    steps = list(dis.get_instructions(code))
+    pairs = zip(steps, steps[1:], strict=False)
+    return frozenset(
+        (load.argval, store.argval) for load, store in pairs
+        if store.opcode == _STORE_ATTRIBUTE and load.opname == "LOAD_GLOBAL"
+    )  # fmt: skip
 
 
 def _attributes(method: Any, holder: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle as _cp
 
-from . import modules
+from . import called, modules, tables
 
 _TypedDictMeta: Any = type(typing.TypedDict("_", {}))  # type: ignore[operator]
 _REPLAYED = "setup:"  # in place of a step's name, which has no colon
@@ -47,6 +47,8 @@ class Space:
             # cloudpickle identifies classes by a random number; ours must be equal from run to run.
             _cp._DYNAMIC_CLASS_TRACKER_BY_CLASS[definition] = key
             _cp._DYNAMIC_CLASS_TRACKER_BY_ID[key] = definition
+            for place in called.registered(definition):
+                tables.note(*place)
 
     def name_definition(self, definition: Any) -> str:
         """The definition's key; a new one is made from the step and the qualified name, in order of discovery."""
@@ -220,6 +222,8 @@ def _fill_class(key: str, state: Any, _: Any) -> None:
             for name in _cp._dynamic_class_reduce(definition)[2][0].keys() - state[0].keys():
                 type.__delattr__(definition, name)
         _cp._class_setstate(definition, state)
+        if not called.registered(definition):  # when it was made it had nothing to tell yet
+            called.register(definition)
 
 
 def _fill_function(key: str, state: Any) -> None:
