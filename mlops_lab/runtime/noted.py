@@ -1,16 +1,21 @@
 """What the notebook sets or registers with functions written in C, as `codecs.register_error`, `sqlite3.register_adapter` and
 `pyarrow.set_cpu_count` are: nothing tells afterwards what was set. So these calls are noted, and made again in later steps.
+
+A function of a package that has its counterpart (`set_level`, `get_level`) may keep what it sets anywhere. Such a call is made
+again where the counterpart doesn't give in a later step what it gave before.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from .ipython import is_plain
 from .postponed import Postponed
 
 # Those of any package are known by what they are called; these are not, or are not seen to be of C.
@@ -36,8 +41,11 @@ _OF_STATES = {
     "warnings",
     "faulthandler",
     "tracemalloc",
+    "matplotlib",
+    "mlflow",
 }  # which are compared, in `ambient.py`
 Call = tuple[tuple[Any, ...], dict[str, Any]]
+_GIVES = "gives"  # marks, in place of arguments, what the counterpart gives
 
 _calls: dict[str, list[Call]] = {}  # MODULE:FUNCTION -> what the notebook called it with
 _wrapped: set[str] = set()
@@ -64,7 +72,8 @@ def _wrap(place: str) -> None:
     original = getattr(sys.modules[module], name, None)
     if not callable(original) or isinstance(original, type) or place in _wrapped:
         return
-    if isinstance(original, (types.FunctionType, types.MethodType)) and name not in _FUNCTIONS.get(module, ()):
+    told = isinstance(original, (types.FunctionType, types.MethodType)) and name not in _FUNCTIONS.get(module, ())
+    if told and _counterpart(place) is None:
         return  # its code tells what it sets (`called.py`)
     _wrapped.add(place)
 
@@ -91,15 +100,44 @@ def _note(place: str, call: Call) -> None:
     known[:] = [*(other for other in known if other[0][:1] != call[0][:1]), call]
 
 
-def members() -> dict[str, list[Call]]:
-    """`MODULE:FUNCTION` -> the calls."""
-    return {place: list(calls) for place, calls in _calls.items()}
+def _counterpart(place: str) -> Callable[[], Any] | None:
+    """The function that gives what another one sets."""
+    module, _, name = place.partition(":")
+    if not name.startswith("set_"):
+        return None
+    for other in (f"get_{name[4:]}", name[4:]):
+        found = getattr(sys.modules.get(module), other, None)
+        if callable(found) and not isinstance(found, type):
+            try:
+                inspect.signature(found).bind()
+            except (TypeError, ValueError):
+                continue
+            return found  # type: ignore[no-any-return]
+    return None
 
 
-def put(place: str, calls: list[Call]) -> None:
+def _given(place: str) -> list[Any]:
+    """What the counterpart of a function gives now, if there is one and that is plain."""
+    counterpart = _counterpart(place)
+    try:
+        value = counterpart() if counterpart is not None else ...
+    except Exception:
+        return []
+    return [value] if is_plain(value) else []
+
+
+def members() -> dict[str, list[Any]]:
+    """`MODULE:FUNCTION` -> the calls, and what then is so."""
+    return {place: [*calls, *((_GIVES, value) for value in _given(place))] for place, calls in _calls.items()}
+
+
+def put(place: str, new: list[Any]) -> None:
     """Make them again."""
     module, _, name = place.partition(":")
     __import__(module)
+    calls: list[Call] = [call for call in new if call[0] != _GIVES]
+    is_so = any(_given(place) == [value] for mark, value in new if mark == _GIVES)
     for arguments, options in calls:
-        getattr(sys.modules[module], name)(*arguments, **options)
+        if not is_so:
+            getattr(sys.modules[module], name)(*arguments, **options)
         _note(place, (arguments, options))

@@ -120,6 +120,20 @@ ROWS = [
         for what, code in [("a dictionary", "{id(x): 'x'}"), ("a variable", "id(x)"), ("a list of sets", "[{id(x)}]")]
     ],
     alone(
+        "what a package keeps where nothing shows it, but for a function",
+        (
+            "step:a",
+            "import sys\nsys.path.insert(0, 'site-packages')\nimport hiding\nfrom hiding import set_mode\ndef up(n): hiding.set_level(n)\nup(3)\nset_mode('fast')",
+        ),
+        ("step:b", "print(hiding.get_level(), hiding.mode())"),
+        ("step:c", "hiding.reset()\nn = 1"),
+        ("step:d", "print(hiding.get_level(), hiding.mode(), n)"),
+        files={
+            "site-packages/hiding.py": "def _make(held):\n    def set_to(value): held[0] = value\n    def get(): return held[0]\n    return set_to, get\n"
+            "set_level, get_level = _make([1])\nset_mode, mode = _make(['slow'])\ndef reset():\n    set_level(1)\n"
+        },
+    ),
+    alone(
         "a stream that is put back",
         ("step:a", "import sys, io\nkept = sys.stdout\nsys.stdout = io.StringIO()\nprint('a')\nsaid = sys.stdout.getvalue()\nsys.stdout = kept"),
         ("step:b", "print('b', said)"),
