@@ -225,7 +225,8 @@ def _shared(nodes: Kinds) -> Iterator[set[str]]:
             yield names
 
 
-_SHOWS = frozenset("parameters values items keys children modules view reshape ravel squeeze get gca".split())
+_RETURN_SELF = frozenset({"fit", "partial_fit", "set_params"})  # by scikit-learn's convention
+_SHOWS = _RETURN_SELF | frozenset("parameters values items keys children modules view reshape ravel squeeze get gca".split())
 
 
 def _shown_by(value: ast.AST) -> set[str]:
@@ -252,7 +253,9 @@ def makes_stateful(node: ast.Assign) -> bool:
 
 
 def _kept_by_constructor(value: ast.AST) -> set[str]:
-    """What an object made by a class keeps: `Adam(model.parameters())` shares with `model`."""
+    """What an object made by a class keeps: `Adam(model.parameters())` shares with `model`, `Bagging(tree).fit(X)` with `tree`."""
+    while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _RETURN_SELF:
+        value = value.func.value
     if not isinstance(value, ast.Call):
         return set()
     name, _ = _called(value)

@@ -344,6 +344,8 @@ TOUCHES = [
     case("a part of a dict", "part = d['k']\npart.append(1)", "part d"),
     case("a value kept in a list", "lst = [x]\nlst[0].append(1)", "lst x"),
     case("an optimizer keeps the model's parameters", "opt = Adam(model.parameters())\nopt.step()", "opt model"),
+    case("an ensemble that is fitted at once keeps its estimator", "many = Bagging(estimator=tree).fit(X, y)\ntree.fit(X, y)", "many tree"),
+    case("what is fitted is what it was", "fitted = model.fit(X, y)\nmodel.set_params(depth=2)", "fitted model"),
     case("a loop's variable", "for row in rows: row['a'] = 1", "rows"),
     case("a context manager", "with db as d: d.insert(1)", "db d"),
     case("a selection is a copy", "sub = df[df.x > 1]\nsub['y'] = 1", "sub -df"),
