@@ -253,7 +253,7 @@ def makes_stateful(node: ast.Assign) -> bool:
 
 
 def _kept_by_constructor(value: ast.AST) -> set[str]:
-    """What an object made by a class keeps: `Adam(model.parameters())` shares with `model`, `Bagging(tree).fit(X)` with `tree`."""
+    """What an object of a class keeps: `Adam(model.parameters())` shares with `model`, `Bagging(tree).fit(X)` with `tree`."""
     while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _RETURN_SELF:
         value = value.func.value
     if not isinstance(value, ast.Call):
