@@ -36,7 +36,7 @@ _CONFIGURES = frozenset((
     "pn.extension", "panel.extension", "opts.defaults", "output_notebook", "theme.enable", "themes.enable", "initjs",
     "set_embed_options", "go_offline", "setup_html", "set_jupyter_backend", "set_plot_theme", "xr.set_options",
     "xarray.set_options", "dask.config.set", "config.update", "nest_asyncio.apply", "disable_progress_bar",
-    "set_host_device_count", "enable_x64",
+    "set_host_device_count", "enable_x64", "pretty.install", "traceback.install",
     "mlflow.set_tracking_uri", "mlflow.set_registry_uri", "mlflow.set_experiment", "autolog",
 ))  # fmt: skip
 _OF_STARS = frozenset(name for name in _CONFIGURES if name.isidentifier())

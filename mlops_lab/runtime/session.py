@@ -13,7 +13,7 @@ import re
 import sys
 from typing import Any
 
-from . import ipython, twins
+from . import ipython, tables, twins
 from .memory import Refused
 
 MARK = "patch:IPython:"
@@ -35,6 +35,7 @@ _annotations = False  # whether it looks at those of the notebook's variables
 _errors = False  # whether the notebook's code looks at the last error
 
 _callbacks: dict[str, Callbacks] = {}
+_given: dict[str, Any] = {}  # what could be replaced, as the kernel began
 _for_types: dict[str, dict[type, None]] = {}  # formatter -> types that the notebook has it show with a package's function
 
 
@@ -44,6 +45,8 @@ def watch(code: str) -> None:
     twins.watch(code)
     if ipython.shell() is not None:
         _watch_printers()
+        _given.clear()
+        _given.update(_replaceable())
     _annotations = bool(_ABOUT_ANNOTATIONS.search(code))
     _errors = bool(_ABOUT_ERRORS.search(code))
 
@@ -75,6 +78,9 @@ def members() -> dict[str, Any]:
             found[f"{MARK}event/{event}"] = _callbacks.setdefault(event, Callbacks())
     for place in _TRANSFORMS:
         if any(map(_is_own, getattr(ip, place, ()))):
+            found[f"{MARK}cells/{place}"] = _callbacks.setdefault(place, Callbacks())
+    for place, held in _replaceable().items():
+        if _given and held is not _given.get(place) and not tables.replays("install("):  # as `rich.pretty.install()`
             found[f"{MARK}cells/{place}"] = _callbacks.setdefault(place, Callbacks())
     if getattr(ip, "custom_exceptions", ()):
         found[f"{MARK}cells/custom_exceptions"] = _callbacks.setdefault("custom_exceptions", Callbacks())
@@ -148,6 +154,13 @@ def _watch_printers() -> None:
         return known
 
     kind.for_type = for_type
+
+
+def _replaceable() -> dict[str, Any]:
+    """What others can put in place of IPython's own, as rich does: its formatters, and methods."""
+    ip = ipython.shell()
+    methods = {name: held for name, held in vars(ip).items() if callable(held) and callable(getattr(type(ip), name, None))}
+    return {**{f"formatter of {mime.rpartition('/')[2]}": f for mime, f in ip.display_formatter.formatters.items()}, **methods}
 
 
 def _is_own(function: Any) -> bool:

@@ -25,7 +25,12 @@ _METHODS = frozenset("add append clear discard extend insert pop popitem remove 
 _OF_STATES = {"sys", "os", "gc", "warnings", "logging", "mlflow", "IPython", "__main__", "mlops_lab_runtime"}
 _ATTRIBUTES = "()"  # ends a place that stands for attributes of an object
 
-_places: dict[str, None] = {"sys:meta_path": None, "sys:path_hooks": None, "gc:callbacks": None}
+# PyYAML's classes copy the table of the class above them when something is first added.
+_OF_YAML = [f"{kind}Loader.yaml_constructors" for kind in ("", "Safe", "Full", "Unsafe", "CSafe", "C")]
+_OF_YAML += [f"{kind}Dumper.yaml_representers" for kind in ("", "Safe", "CSafe", "C")]
+_places: dict[str, None] = dict.fromkeys(
+    ["sys:meta_path", "sys:path_hooks", "gc:callbacks", *(f"yaml:{place}" for place in _OF_YAML)]
+)
 _came: set[str] = set()  # those of which earlier steps left entries
 _LARGEST = 10_000  # entries that are worth a look
 _NEAR = 3  # how deep in an entry the notebook's code may be
@@ -61,6 +66,11 @@ def replay(configuration: str) -> None:
     """Say which statements of this step later ones replay: what these set need not be passed on."""
     global _replayed
     _replayed = configuration
+
+
+def replays(text: str) -> bool:
+    """True if this text is in them."""
+    return text in _replayed
 
 
 def _look(found: str) -> None:
@@ -148,6 +158,11 @@ def put(place: str, new: tuple[list[tuple[Any, Any]], list[Any]]) -> None:
     note(module, path)
     _came.add(place)
     table = _table(place)
+    above, _, name = path.rpartition(".")
+    holder = _holder(f"{module}:{above}") if above else None
+    if isinstance(holder, type) and name not in vars(holder) and table is not None:
+        table = table.copy()
+        setattr(holder, name, table)
     for held in gone if table is not None else ():
         if isinstance(table, dict):
             table.pop(held, None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from .rows import Row, alone
-from .test_table import MISSING, differences
+from .test_table import differences
 
 ROWS = [
     alone(
@@ -134,6 +135,23 @@ ROWS = [
         },
     ),
     alone(
+        "tags of YAML",
+        (
+            "step:a",
+            "import yaml\nclass P: pass\ndef up():\n    yaml.add_constructor('!p', lambda loader, node: P(), Loader=yaml.SafeLoader)\n"
+            "    yaml.SafeDumper.add_representer(P, lambda dumper, p: dumper.represent_scalar('!p', 'x'))\nup()",
+        ),
+        ("step:b", "print(type(yaml.safe_load('!p x')), yaml.safe_dump(P()), '!p' in yaml.constructor.SafeConstructor.yaml_constructors)"),
+    ),
+    *[
+        alone(f"a formatter of a package, {what}", ("step:a", f"from rich import pretty\n{code}"), ("step:b", "n = 1"),
+              ("step:c", "{'a': n}"), expect=expect, says=says)
+        for what, code, expect, says in [
+            ("installed at the top level", "pretty.install()", "equal", ""),
+            ("installed in a function", "def f(): pretty.install()\nf()", "refused", "ML201 formatter"),
+        ]
+    ],
+    alone(
         "a stream that is put back",
         ("step:a", "import sys, io\nkept = sys.stdout\nsys.stdout = io.StringIO()\nprint('a')\nsaid = sys.stdout.getvalue()\nsys.stdout = kept"),
         ("step:b", "print('b', said)"),
@@ -150,6 +168,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_a_pipeline_gives_what_the_notebook_gives(row: Row, tmp_path: Path) -> None:
-    if any(MISSING.search(source) for _, source in row.cells):
-        pytest.skip("a package is not installed")
+    for package in ("polars", "networkx", "jinja2", "yaml", "rich"):
+        if any(re.search(rf"\b{package}\b", source) for _, source in row.cells):
+            pytest.importorskip(package)
     assert differences([row], tmp_path) == {}
