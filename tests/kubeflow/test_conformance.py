@@ -15,6 +15,7 @@ import nbformat
 import pytest
 from conftest import notebook_node
 from parity.everyday import EVERYDAY
+from parity.test_elsewhere import ROWS as ELSEWHERE
 from parity.test_table import MISSING, ROWS, batches, cells_of, clean, outputs, straight, write
 
 import mlops_lab
@@ -108,6 +109,7 @@ def test_an_example_gives_what_a_local_run_gives(name, run_all_locally, tmp_path
 def standing_alone():
     """Rows that are a notebook of their own, those that may be refused among them, in heaps for one process each."""
     rows = [rows[0] for rows in batches() if len(rows) == 1 and rows[0].expect in ("equal", "either")]
+    rows += [row for row in ELSEWHERE if row.expect == "equal"]
     return [rows[start::HEAPS] for start in range(HEAPS)]
 
 
