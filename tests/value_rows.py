@@ -640,6 +640,22 @@ PACKAGES = [
         portrait=False,
     ),
     row(
+        "read-only arrays of other classes",
+        "import numpy as np\nclass A(np.ndarray): pass\nx = np.arange(3).view(A); x.note = 3; x.flags.writeable = False\n"
+        "y = np.ma.array([1, 2], mask=[0, 1]); y.flags.writeable = False",
+        "x.note, x.flags.writeable, y.flags.writeable, x.tolist(), y.tolist()",
+        needs="numpy",
+        names="x y A",
+        portrait=False,
+    ),
+    row(
+        "cosmologies of astropy",
+        "from astropy.cosmology import Planck15; x = [Planck15]",
+        "str(x), str(x[0].age(0)), x[0].m_nu.flags.writeable",
+        needs="astropy",
+        portrait=False,
+    ),
+    row(
         "views of an array of objects that nothing else holds",
         "import numpy as np\ndef views():\n    base = np.array(['a', [1], None], dtype=object); return base.view(), base[:]\nx, y = views()",
         "x.tolist(), x.__setitem__(0, 'b'), y.tolist()",

@@ -180,6 +180,15 @@ def reduce_subclass(value: Any) -> Any:
     return (*made[:2], (made[2], attributes), None, None, _set_subclass)
 
 
+def reduce_read_only(value: Any, made: Any) -> Any:
+    """With that nobody may write to it, which no array's own way tells; `made` is what there is for its kind."""
+    made = value.__reduce__() if made is NotImplemented else made
+    maker, arguments, state, _, _, setter = (*made, None, None, None, None)[:6]
+    if state is None:
+        raise Refused(f"a read-only {type(value).__name__} would come back writeable")
+    return maker, arguments, (setter, state), None, None, _set_read_only
+
+
 def _numpy() -> Any:
     return sys.modules["numpy"]
 
@@ -248,6 +257,12 @@ def _set_subclass(value: Any, state: tuple[Any, dict[str, Any]]) -> Any:
     value.__setstate__(state[0])
     value.__dict__.update(state[1])
     return value
+
+
+def _set_read_only(value: Any, state: tuple[Any, Any]) -> Any:
+    setter, content = state
+    setter(value, content) if setter else value.__setstate__(content)
+    return _read_only(value)
 
 
 def _read_only(value: Any) -> Any:

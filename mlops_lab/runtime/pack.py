@@ -270,10 +270,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             made = mem.reduce_array(value, self)
             return super().reducer_override(value) if made is NotImplemented else made
         if numpy is not None and isinstance(value, numpy.ndarray):
-            if not value.flags.writeable and value is not getattr(numpy.ma, "masked", None):
-                raise Refused(f"a read-only {kind.__name__} would come back writeable")
             made = libraries.reduce(value, self)
             made = mem.reduce_subclass(value) if made is NotImplemented else made
+            if not value.flags.writeable and value is not getattr(numpy.ma, "masked", None):
+                return mem.reduce_read_only(value, made)
             return super().reducer_override(value) if made is NotImplemented else made
         if isinstance(value, BaseException):
             made = exceptions.reduce(value)
