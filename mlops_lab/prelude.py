@@ -37,6 +37,8 @@ _CONFIGURES = frozenset((
     "set_embed_options", "go_offline", "setup_html", "set_jupyter_backend", "set_plot_theme", "xr.set_options",
     "xarray.set_options", "dask.config.set", "config.update", "nest_asyncio.apply", "disable_progress_bar",
     "set_host_device_count", "enable_x64", "pretty.install", "traceback.install",
+    "set_enabled_equivalencies", "add_enabled_equivalencies", "set_enabled_units", "add_enabled_units", "default_cosmology.set",
+    "ct.set_defaults", "control.set_defaults", "use_fbs_defaults", "use_matlab_defaults", "use_numpy_matrix",
     "mlflow.set_tracking_uri", "mlflow.set_registry_uri", "mlflow.set_experiment", "autolog",
 ))  # fmt: skip
 _OF_STARS = frozenset(name for name in _CONFIGURES if name.isidentifier())

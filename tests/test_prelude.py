@@ -41,6 +41,8 @@ ITEMS = [
     ("an option", "pd.set_option('display.max_rows', 5)", "", False),
     ("warnings", "warnings.filterwarnings('ignore')", "", False),
     ("a theme", "sns.set_theme()", "", False),
+    ("equivalencies of units", "u.set_enabled_equivalencies(u.spectral())", "", False),
+    ("defaults of control", "ct.set_defaults('statesp', latex_repr_type='separate')", "", False),
     ("rcParams", "plt.rcParams['figure.dpi'] = 120", "", False),
     ("an option by attribute", "pd.options.display.max_rows = 8", "", False),
     ("the environment", "os.environ['A'] = '1'", "", False),
