@@ -29,9 +29,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import reloaded, unflushed
+from . import commands, reloaded, unflushed
+
+if TYPE_CHECKING:
+    from .journal import Journal  # which stays beside the engine
 
 _MANY_NAMES = 20_000
 _SCANNED = 5_000  # entries of the notebook's folder that are looked at around a child process
@@ -50,8 +53,9 @@ _Signature = tuple[int, int, int]
 class OpenedFiles:
     """Watches what a process does with files: through an audit hook, and in `os.stat` and `os.access`, which tell no hook."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, journal: Journal | None = None) -> None:
         self.folder = os.path.realpath(folder) + os.sep
+        self._journal = journal
         self._names_of_folder = tuple({self.folder, os.path.abspath(folder) + os.sep})
         self._ignored = _ignored(self.folder)
         self.watching = False
@@ -168,8 +172,7 @@ class OpenedFiles:
         unflushed.refuse(self._full(name))
         writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
         if writes:
-            reloaded.writes(self._full(name))
-            self._written.setdefault(name, _signature(self._full(name)))
+            self._writes(name)
         elif name not in self._written:
             self._opened.setdefault(name, _signature(self._full(name)))
 
@@ -177,11 +180,28 @@ class OpenedFiles:
         for path in paths:
             name = self._name(path)
             if name is not None:
-                reloaded.writes(self._full(name))
-                self._written.setdefault(name, _signature(self._full(name)))
+                self._writes(name)
+
+    def _writes(self, name: str) -> None:
+        reloaded.writes(self._full(name))
+        self._written.setdefault(name, _signature(self._full(name)))
+        if self._journal:
+            self._journal.before(self._full(name))
+
+    def _link(self, source: Any, target: Any) -> None:
+        if self._journal and self._name(source) is not None:
+            self._journal.before(os.path.abspath(os.fsdecode(source)))  # which is written through the other name, too
+        self._change(target)
+
+    def _rename(self, source: Any, target: Any) -> None:
+        if self._journal and (self._name(source) is not None or self._name(target) is not None):
+            self._journal.before_all(os.path.abspath(os.fsdecode(source)), os.path.abspath(os.fsdecode(target)))
+        self._change(source, target)
 
     def _remove_all(self, path: Any, folder: Any = None) -> None:
         if folder is None:
+            if self._journal and self._name(path) is not None:
+                self._journal.before_all(os.path.abspath(os.fsdecode(path)))
             self._change(path, *(os.path.join(top, n) for top, _, names in os.walk(path) for n in names))
 
     def _asked(self, path: Any) -> None:
@@ -208,9 +228,14 @@ class OpenedFiles:
         name = self._name(path) if path and path != ":memory:" else None
         if name is not None:
             self._databases.setdefault(name, _signature(self._full(name)))
+            if self._journal and "mode=ro" not in os.fsdecode(database):
+                self._journal.before_database(self._full(name))
 
     def _start_process(self, *arguments: Any) -> None:
         unflushed.refuse_process(*arguments)
+        command, is_notebooks = commands.told(arguments)
+        if self._journal and is_notebooks and not commands.change_no_files(command):
+            self._journal.too_early(f"it starts the command {command[:80]!r}, which may change files")
         if self._before is None:
             self._before = dict(self._scan())
 
@@ -275,8 +300,8 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "os.rmdir": lambda files, path, folder: files._change(*([path] if folder == -1 else [])),
     "os.remove": lambda files, path, folder: files._change(*([path] if folder == -1 else [])),
     "os.truncate": lambda files, path, length: files._change(path),
-    "os.rename": lambda files, source, target, *folders: files._change(*([source, target] if folders == (-1, -1) else [])),
-    "os.link": lambda files, source, target, *folders: files._change(*([target] if folders == (-1, -1) else [])),
+    "os.rename": lambda files, source, target, *folders: files._rename(source, target) if folders == (-1, -1) else None,
+    "os.link": lambda files, source, target, *folders: files._link(source, target) if folders == (-1, -1) else None,
     "os.symlink": lambda files, source, target, folder: files._change(*([target] if folder == -1 else [])),
     "shutil.rmtree": OpenedFiles._remove_all,
     "sqlite3.connect": lambda files, database: files._connect(database),

@@ -88,7 +88,7 @@ class Kit(Loader):
         unflushed.put([])
         ambient.watch(self.order["folder"], code)
         counters.watch(code, self.names)
-        files = OpenedFiles(self.order["folder"])
+        files = OpenedFiles(self.order["folder"], self._journal())
         prelude = set(self.names)
         applied = self.restore()
         twins.settle(self.names)
@@ -110,6 +110,15 @@ class Kit(Loader):
         self.generators.start(self.names)
         self.imports.start()
         shown.watch()
+
+    def _journal(self) -> Any:
+        """Where to write down what the step does to files, if it may have to be taken back."""
+        asked = self.order.get("journal")
+        if not asked:
+            return None
+        from .journal import Journal  # which stays beside the engine
+
+        return Journal(**asked)
 
     def _baseline(self, prelude: set[str]) -> None:
         """Digest what was loaded, and what the prelude bound, as it is before the step's first cell."""

@@ -9,22 +9,15 @@ import contextlib
 import gc
 import io
 import os
-import re
-import sys
 from collections.abc import Iterable
 from typing import Any
 
+from . import commands
 from .memory import InputRefused
 
 _KINDS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _waiting: dict[str, str] = {}  # path -> the step that left it so
 _asked = False  # whether the step has started processes
-_READ_NOTHING = {
-    "", "echo", "printf", "date", "sleep", "true", "pwd", "whoami", "hostname", "uname", "free", "nproc", "lscpu",
-    "lsb_release", "nvidia-smi", "nvcc", "which", "pip", "pip3", "conda", "mamba", "apt", "apt-get", "mkdir", "kill",
-    "ps", "uptime",
-}  # fmt: skip
-_STARTERS = {"subprocess", "os", "pty", "pexpect", "ptyprocess", "IPython", "ipykernel", "asyncio"}
 
 
 def look(written: Iterable[str], step: str) -> None:
@@ -73,10 +66,9 @@ def refuse_process(*arguments: Any) -> None:
     _asked = True
     if not _waiting:
         return
-    command, is_notebooks = _command(arguments)
+    command, is_notebooks = commands.told(arguments)
     named = [path for path in _waiting if os.path.basename(path) in command]
-    harmless = all(_program(part) in _READ_NOTHING for part in re.split(r"[;&|\n(`]+", command))
-    if named or (is_notebooks and not harmless):
+    if named or (is_notebooks and not commands.read_no_files(command)):
         path = named[0] if named else min(_waiting)
         raise InputRefused(_message(path, _waiting[path], f", which the command {command[:80]!r} may read"))
 
@@ -91,28 +83,3 @@ def _message(path: str, step: str, reader: str) -> str:
         f"ML201: step {step!r} left the file {os.path.basename(path)!r} open, with text that is written only when it is closed "
         f"or flushed{reader}. Close it there (with open(...) as file), or merge the two steps."
     )
-
-
-def _command(arguments: tuple[Any, ...]) -> tuple[str, bool]:
-    """The command, as far as can be told, and whether the notebook's own code starts it."""
-    words = [word for argument in arguments for word in (argument if isinstance(argument, (list, tuple)) else [argument])]
-    parts = [os.fsdecode(word) for word in words if isinstance(word, (str, bytes, os.PathLike))]
-    frame: Any = sys._getframe(2)
-    while frame is not None:
-        home = str(frame.f_globals.get("__name__", ""))
-        if frame.f_code.co_filename != __file__ and home.partition(".")[0] not in _STARTERS and not home.endswith(".files"):
-            break
-        if home.partition(".")[0] in {"IPython", "ipykernel"} and isinstance(frame.f_locals.get("cmd"), str):
-            parts = [frame.f_locals["cmd"]]  # which a shell in a terminal of its own gets
-        frame = frame.f_back
-    if "-c" in parts and os.path.basename(parts[parts.index("-c") - 1]) in {"sh", "bash"}:
-        parts = parts[parts.index("-c") + 1 :]
-    return " ".join(dict.fromkeys(parts)), frame is not None and frame.f_globals.get("__name__") == "__main__"
-
-
-def _program(command: str) -> str:
-    """The program of a simple command; `pip` for one that Python runs."""
-    words = [word for word in command.split() if "=" not in word]
-    if "-m" in words and words[words.index("-m") + 1 :][:1] == ["pip"]:
-        return "pip"
-    return os.path.basename(words[0]) if words else ""

@@ -93,6 +93,7 @@ class Attempt:
     recipe: Recipe
     current: dict[str, Version] = field(default_factory=dict)
     order: dict[str, Any] = field(default_factory=dict)
+    early: bool = False  # it began before the steps above had settled
     go: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
     ended: float = 0.0
@@ -100,7 +101,9 @@ class Attempt:
     process: int | None = None
     ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it
     last_output: str = ""
-    taken_back: bool = False  # the files that it made are gone again
+    journal: Path | None = None  # the folder with what it wrote down of its changes of files
+    void: bool = False  # it ended well, but does not count
+    taken_back: float = 0.0  # when what it did to files was taken back
     orphaned: bool = False  # its kernel ended since the process that it was forked from had
 
 
@@ -285,6 +288,7 @@ class Executor:
             "current": {n: v for n, v in attempt.current.items() if not n.startswith("file:")},
             "result": str(self.executed(planned, attempt).with_name("result.json")),
             "guard": self.guards.get(planned.name),
+            "journal": attempt.journal and {"folder": str(attempt.journal), "early": attempt.early},
         }
 
     @cached_property

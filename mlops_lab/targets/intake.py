@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from mlops_lab import events as ev
 from mlops_lab.notebook import Notebook
 from mlops_lab.results import Result, ResultStore
+from mlops_lab.targets import journals
 from mlops_lab.targets.attempt import Attempt
-from mlops_lab.targets.task import Task, file_conflict, make_good
+from mlops_lab.targets.task import Task
+from mlops_lab.targets.undo import Undo
 
 _RETRYABLE = {"error", "died", "timeout"}
 
@@ -24,6 +26,7 @@ class Intake:
     notebook: Notebook
     fixed_graph: bool
     emit: Callable[[ev.AnyEvent], None]
+    undo: Undo
 
     def take(self, task: Task, attempt: Attempt, result: Result) -> None:
         """An attempt ended: report it, file its result, or see to it that it is tried again."""
@@ -35,17 +38,25 @@ class Intake:
         task.taken.append((attempt, result))
         task.last_outputs, task.last_inputs = frozenset(result.outputs), frozenset(result.inputs)
         task.made_from = attempt.current
-        if attempt.ended_by == "overtaken" and result.status != "done":
-            self.emit(ev.StepOvertaken(step=task.name, attempt=attempt.number, because="what it reads changed while it ran"))
-            return
+        if result.status != "done":
+            result.files_written = journals.changes(attempt.journal, self.undo.folder) | result.files_written
+        too_early = journals.ended_itself(attempt.journal) if result.status != "done" else ""
+        overtaken = "what it reads changed while it ran" if attempt.ended_by == "overtaken" and result.status != "done" else ""
+        seen = self.undo.seen_before(task, attempt, result) if attempt.ended_by != "cancelled" else ""
+        if too_early or overtaken or seen:
+            attempt.void, task.alone = True, task.alone or bool(too_early)
+            conflict = self.undo.conflict(task, attempt, result)
+            if not conflict or conflict.above is task or self.undo.make_good(conflict):
+                self.emit(ev.StepOvertaken(step=task.name, attempt=attempt.number, because=too_early or overtaken or seen))
+                return
         if attempt.ended_by and result.status != "done":
             limit = task.planned.step.settings.timeout
             message = f"it took longer than its {limit:g} s" if attempt.ended_by == "timeout" else "cancelled"
             cell = result.failure.cell if result.failure else 0
             result.failure = ev.Failure(kind=attempt.ended_by, message=message, cell=cell)
             result.status = "failed" if attempt.ended_by == "timeout" else "cancelled"
-        conflict = file_conflict(task, attempt, result, self.tasks) if result.status == "done" else None
-        made_good = conflict is not None and not self.fixed_graph and make_good(conflict, self.tasks, self.notebook.folder)
+        conflict = self.undo.conflict(task, attempt, result) if result.status == "done" or attempt.void else None
+        made_good = conflict is not None and not self.fixed_graph and self.undo.make_good(conflict)
         if conflict:
             self.results.discard((conflict.first if conflict.below is task else conflict.second)[1])
         if conflict and not made_good:
@@ -53,6 +64,7 @@ class Intake:
         retry_in = None
         kind = result.failure.kind if result.status == "failed" and result.failure else ""
         if kind and attempt.orphaned:
+            self.undo.warn(task, result.files_written)
             retry_in = 0.0  # no fault of the step's; kernels are started from here on, not forked
         elif kind in _RETRYABLE and task.tries < task.planned.step.settings.retries:
             retry_in = min(2.0**task.tries, 60.0)

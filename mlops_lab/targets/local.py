@@ -33,6 +33,7 @@ from mlops_lab.targets.kernels import kernel_python
 from mlops_lab.targets.priority import Priorities
 from mlops_lab.targets.selection import Selection, select
 from mlops_lab.targets.task import Task, blocked_by, overtaken, waits
+from mlops_lab.targets.undo import Undo
 
 
 def run(plan: Plan, options: Options, listeners: tuple[Listener, ...] = ()) -> RunFolder:
@@ -89,7 +90,9 @@ class _Engine:
         self.log = ev.EventLog(folder.log)
         self.log.listeners += listeners
         self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit, Priorities(self.workers))
-        self.intake = Intake(self.tasks, self.results, self.notebook, options.fixed_graph, self.emit)
+        place = self.notebook.folder.resolve()
+        self.undo = Undo(self.tasks, place, self.emit, lambda attempt: self._stop(attempt, "overtaken"))
+        self.intake = Intake(self.tasks, self.results, self.notebook, options.fixed_graph, self.emit, self.undo)
         self.started = time.monotonic()
         self.after_steps: Callable[[], None] = lambda: None
         self.experiment = options.experiment or self.notebook.settings.experiment or self.pipeline.name
@@ -110,6 +113,7 @@ class _Engine:
             message = str(error)
         finally:
             self._stop_all("cancelled")
+            self.undo.settle_rest()
             self.executor.close()
             self.after_steps()
             self._end(status, message)
@@ -278,7 +282,8 @@ class _Engine:
                 continue
             because = blocked_by(task, self.tasks, self.plan)
             if because and not task.attempt:
-                task.skipped, task.result = because, None
+                self._void(task)
+                task.skipped = because
                 self.emit(ev.StepSkipped(step=task.name, because=because))
                 continue
             waiting = waits(task, unsettled, self.tasks, self.plan)
@@ -289,13 +294,15 @@ class _Engine:
                 continue
             if task.result and not waiting:
                 # Made from these very versions it is what they give, whatever else it says that it depends on.
-                sure = task.committed or task.made_from == current
+                refused = task.result.failure is not None and task.result.failure.code == "ML202"
+                sure = task.committed or refused or task.made_from == current
                 stale = None if sure else stale_input(task.result, current)
                 if stale:
-                    self._tell_written_twice(task)
                     self.emit(ev.StepOvertaken(step=task.name, attempt=task.result.attempt, because=f"{stale} changed"))
-                    task.result = None
-            if not task.result and not waiting and task.not_before <= time.monotonic():
+                    self._void(task)
+            clean = bool(task.result) or self.undo.settle(task)
+            held = not clean or (task.alone and bool(unsettled)) or any(t.attempt and t.attempt.ended_by for t in self.tasks)
+            if not (task.result or waiting or held) and task.not_before <= time.monotonic():
                 self._take_cached(task, current)
                 if not task.result:
                     ready.append((task, dict(current)))
@@ -303,6 +310,7 @@ class _Engine:
                 apply_outputs(current, task.result)
                 if not unsettled and not task.committed:
                     task.committed = True
+                    self.undo.forget(task)
                     self.emit(ev.StepCommitted(step=task.name, attempt=task.result.attempt))
                     if task.failed and self.options.fail_fast:
                         self._skip_rest(f"step {task.name!r} failed")
@@ -311,11 +319,12 @@ class _Engine:
         self._start_all(ready)
         return bool(unsettled)
 
-    def _tell_written_twice(self, task: Task) -> None:
-        written = sorted(task.result.files_written) if task.result else []
-        if written and task.result and task.result.run == self.folder.id:
-            text = f"the step runs twice and writes {', '.join(written[:3])} both times; what it appends is there twice"
-            self.emit(ev.Message(level="warning", step=task.name, text=text))
+    @staticmethod
+    def _void(task: Task) -> None:
+        """The result that a step has doesn't count."""
+        for attempt, result in task.taken:
+            attempt.void = attempt.void or result is task.result
+        task.result = None
 
     def _left_out(self, task: Task, current: dict[str, Version]) -> None:
         """A step that was not selected may still have changed what the steps below read: its stored result tells."""
@@ -375,8 +384,10 @@ class _Engine:
         attempt = task.prepared or self._submit(task)
         task.prepared, task.attempt, task.attempts = None, attempt, attempt.number
         attempt.current, attempt.started = current, time.monotonic()
+        attempt.early = any(not (t.committed or t.skipped) for t in self.tasks[: self.tasks.index(task)])
         executed = self.executor.executed(task.planned, attempt)
         self.emit(ev.StepStarted(step=task.name, attempt=attempt.number, reason=reason, notebook=str(executed)))
+        attempt.journal = None if self.options.fixed_graph else executed.with_name("undo")
         attempt.order = self.executor.order(task.planned, attempt)
         attempt.go.set()
 

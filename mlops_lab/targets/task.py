@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mlops_lab import events as ev
 from mlops_lab.plan import Plan, StepPlan
-from mlops_lab.results import Result, Version, attribute, clash
+from mlops_lab.results import Result, Version
 from mlops_lab.targets.attempt import Attempt
 from mlops_lab.targets.schedule import Resources
-from mlops_lab.targets.undo import take_back
 
 
 @dataclass
@@ -33,6 +31,7 @@ class Task:
     skipped: str = ""
     looked: bool = False
     not_before: float = 0.0
+    alone: bool = False  # it does what can't be taken back, and begins only once the steps above have settled
     prepared: Attempt | None = None  # with a kernel that is started already, or starting
     wanted: Resources = Resources(1, 0)
 
@@ -116,44 +115,3 @@ class Conflict:
             "run again."
         )
         return ev.Failure(kind="refused", code="ML202", message=message)
-
-
-def file_conflict(task: Task, attempt: Attempt, result: Result, tasks: Sequence[Task]) -> Conflict | None:
-    """A step that used a file at once with this one, in the wrong order. Files have no versions to go back to."""
-    place = tasks.index(task)
-    for other in tasks:
-        for known, before in other.taken:
-            if other is task or known is attempt or (known.taken_back and attempt.started >= known.ended):
-                continue
-            ours, theirs = (attempt, result), (known, before)
-            (above, first), (below, second) = ((other, theirs), (task, ours))
-            if tasks.index(other) > place:
-                (above, first), (below, second) = (below, second), (above, first)
-            if second[0].started < first[0].ended:
-                if first[0].started < second[0].ended:
-                    attribute(first[1], second[1])
-                shared = clash(first[1], second[1])
-                if shared:
-                    return Conflict(shared, above, first, below, second)
-    return None
-
-
-def make_good(conflict: Conflict, tasks: Sequence[Task], folder: Path) -> bool:
-    """Take back what the step below made too early, and let it wait for the one above; False if that can't be.
-
-    It can as long as the result of the step above doesn't count yet, and nobody has begun with what the other one left. Who was
-    running at that time and has seen it is told by `file_conflict` when it ends.
-    """
-    above, below = conflict.above, conflict.below
-    others = [(attempt, result) for task in tasks if task not in (above, below) for attempt, result in task.taken]
-    late = conflict.second[0]
-    begun = [attempt for attempt, _ in others] + [task.attempt for task in tasks if task.attempt]
-    again = conflict.first[0].taken_back or late.taken_back
-    if again or above.committed or below.committed or any(attempt.started >= late.ended for attempt in begun):
-        return False
-    if not take_back(conflict.first[1], conflict.second[1], [result for _, result in others], folder):
-        return False
-    for task, taken in ((above, conflict.first), (below, conflict.second)):
-        taken[0].taken_back, task.result = True, None
-    below.follows |= {above.name}
-    return True

@@ -1,55 +1,204 @@
-"""Takes back the files that a step made too early, so that the step above, which saw them, runs again without them."""
+"""Takes back what attempts that don't count did to files, as far as that disturbs none that does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from mlops_lab.results import Result, clash
-from mlops_lab.runtime.files import state_of
+from mlops_lab import events as ev
+from mlops_lab.results import Result, attribute, clash
+from mlops_lab.targets import journals
+from mlops_lab.targets.attempt import Attempt
+from mlops_lab.targets.task import Conflict, Task
+
+Taken = tuple[Task, Attempt, Result]
 
 
-def made_anew(result: Result, folder: Path) -> dict[str, str]:
-    """Path -> state, of what the step surely made, below `folder`, where nothing was, and what is still as it left it."""
-    found = {}
-    for path, state in result.files_written.items():
-        parent, _, name = path.rpartition("/")
-        made = f"+{name}" in result.files_written.get(f"{parent or '.'}/", "").split("/")
-        if made and not Path(path).is_absolute() and state_of(str(folder / path)) == state:
-            found[path] = state
-    return found
+@dataclass(frozen=True)
+class Undo:
+    """Does so for the steps of one run. `stop` ends a running attempt that was overtaken."""
 
+    tasks: Sequence[Task]
+    folder: Path  # of the notebook, without symbolic links
+    emit: Callable[[ev.AnyEvent], None]
+    stop: Callable[[Attempt], None]
 
-def take_back(early: Result, late: Result, others: Iterable[Result], folder: Path) -> bool:
-    """Remove what `late`, of the step below, made anew and `early`, of the step above, may have seen; False if that can't be.
+    def settle(self, task: Task) -> bool:
+        """Take back what attempts of a step did that don't count; False as long as that must wait for others to end.
 
-    What `early` made goes, too, so that its step finds what it found. Nothing is touched where files stood before, or
-    where one of the `others` has used what would go.
-    """
-    mine, theirs = made_anew(late, folder), made_anew(early, folder)
-    if clash(early, _without(late, mine)) or any(
-        not (mine.keys() | theirs.keys()).isdisjoint({*other.files_read, *other.files_written}) for other in others
-    ):
-        return False
-    # What is in a folder before the folder itself, which stays where somebody else has put something.
-    for path in sorted({*mine, *theirs}, reverse=True):
-        full = folder / path
+        Where it can't be, the step fails, since what it would do now adds to what it has done.
+        """
+        todo = [(task, attempt, result) for attempt, result in task.taken if attempt.void and not attempt.taken_back]
+        if not todo:
+            return True
+        others = self._disturbed(todo)
+        above = [other for other, _, _ in others if self.tasks.index(other) < self.tasks.index(task)]
+        running = [other.attempt for other, attempt, _ in others if other.attempt is attempt and other.attempt]
+        if running:
+            for attempt in running:
+                if not any(attempt is other.attempt for other in above):
+                    self.stop(attempt)
+            return False
+        done = sorted([*todo, *others], key=lambda taken: taken[1].ended)
+        taken_back = not above and self._take_back(done)
+        for _, attempt, result in done if taken_back else ():
+            left = result.files_written.keys() - journals.touched(attempt.journal, self.folder)
+            self.warn(task, left)  # what processes of packages wrote
+        if not taken_back:
+            for _, attempt, _ in todo:
+                attempt.taken_back = time.monotonic()  # as far as it will be
+            self._refuse(task, *todo[-1][1:])
+            return True
+        for other, attempt, result in others:
+            attempt.void = True
+            if other.result is result:
+                other.result = None
+                because = f"step {task.name!r} runs again, and what it did to files has been taken back"
+                self.emit(ev.StepOvertaken(step=other.name, attempt=attempt.number, because=because))
+        return True
+
+    @staticmethod
+    def forget(task: Task) -> None:
+        """The step's result counts: what was kept to take its changes back is needed no more."""
+        for attempt, _ in task.taken:
+            journals.drop_copies(attempt.journal)
+
+    def settle_rest(self) -> None:
+        """At a run's end: take back what attempts did that were ended before they were done, and forget the rest."""
+        for task in reversed(self.tasks):
+            todo = [(task, attempt, result) for attempt, result in task.taken if attempt.early and not attempt.taken_back]
+            done = task.committed or any(result.status == "done" and not attempt.void for _, attempt, result in todo)
+            if not done and not self._disturbed(todo):
+                self._take_back(todo)
+        for task in self.tasks:
+            self.forget(task)
+
+    def make_good(self, conflict: Conflict) -> bool:
+        """Take back what the step below made too early, and let it wait for the one above; False if that can't be.
+
+        It can as long as the result of the step above doesn't count yet, and nobody has begun with what the other one left. Who
+        was running at that time and has seen it is told by `seen_before` when it ends.
+        """
+        above, below = conflict.above, conflict.below
+        both = [(above, *conflict.first), (below, *conflict.second)]
+        late = conflict.second[0]
+        begun = [attempt for task in self.tasks if task not in (above, below) for attempt, _ in task.taken]
+        begun += [task.attempt for task in self.tasks if task.attempt]
+        if above.committed or below.committed or any(attempt.started >= late.ended for attempt in begun):
+            return False
+        if self._disturbed(both) or not self._take_back(sorted(both, key=lambda taken: taken[1].ended)):
+            return False
+        for task, attempt, _ in both:
+            attempt.void, task.result = True, None
+        below.follows |= {above.name}
+        return True
+
+    def seen_before(self, task: Task, attempt: Attempt, result: Result) -> str:
+        """Why an attempt that has just ended doesn't count: it used a file that another one had changed too early.
+
+        That has been taken back since, or the other one, of a step below, is still running: then it is stopped.
+        """
+        place = self.tasks.index(task)
+        for other in self.tasks:
+            for known, left in other.taken if other is not task else ():
+                if known.taken_back and attempt.started < known.taken_back and known.started < attempt.ended:
+                    path = self._seen(attempt, result, known, left)
+                    if path:
+                        break
+            else:
+                path = self._seen_of_running(attempt, result, other) if self.tasks.index(other) > place else ""
+            if path:
+                if self.tasks.index(other) > place:
+                    other.follows |= {task.name}
+                return f"it used {path}, which step {other.name!r} had changed too early"
+        return ""
+
+    def _seen(self, attempt: Attempt, result: Result, known: Attempt, left: Result) -> str:
+        """What an attempt has used of what another one had left until that was taken back."""
+        wrote_later = journals.touched(attempt.journal, self.folder, since=known.taken_back)
+        read_later = {
+            path for path in left.files_written
+            if not path.endswith("/") and path in result.files_read and path not in result.files_written
+            and ":" in result.files_read[path][1:]  # the content that it has now
+        }  # fmt: skip
+        return clash(result, journals.without(left, wrote_later | read_later))
+
+    def _seen_of_running(self, attempt: Attempt, result: Result, other: Task) -> str:
+        if other.attempt is None or other.attempt.started >= attempt.ended:
+            return ""
+        left = Result(other.name, "", 0, "", 0.0, {}, files_written=journals.changes(other.attempt.journal, self.folder))
+        path = clash(result, journals.without(left, journals.touched(other.attempt.journal, self.folder, since=attempt.ended)))
+        if path:
+            self.stop(other.attempt)
+        return path
+
+    def conflict(self, task: Task, attempt: Attempt, result: Result) -> Conflict | None:
+        """A step that used a file at once with this one, in the wrong order. Files have no versions to go back to."""
+        place = self.tasks.index(task)
+        for other in self.tasks:
+            for known, before in other.taken if other is not task else ():
+                if known.taken_back:
+                    continue
+                (above, first), (below, second) = (other, (known, before)), (task, (attempt, result))
+                if self.tasks.index(other) > place:
+                    (above, first), (below, second) = (below, second), (above, first)
+                if second[0].started < first[0].ended:
+                    if first[0].started < second[0].ended:
+                        attribute(first[1], second[1])
+                    later = journals.touched(second[0].journal, self.folder, since=first[0].ended)
+                    shared = clash(first[1], journals.without(second[1], later))
+                    if shared:
+                        return Conflict(shared, above, first, below, second)
+        return None
+
+    def _disturbed(self, todo: Sequence[Taken]) -> list[Taken]:
+        """The attempts of other steps, also running ones, that have touched what these have touched, since they began."""
+        found = list(todo)
+        for one in found:  # grows
+            for other in self.tasks:
+                running = [(other.attempt, Result(other.name, "", 0, "", 0.0, {}))] if other.attempt else []
+                for attempt, result in [*other.taken, *running]:
+                    if (
+                        other is not one[0]
+                        and not attempt.taken_back
+                        and not (attempt.ended and attempt.ended <= one[1].started)
+                        and all(attempt is not known for _, known, _ in found)
+                        and journals.disturbs(one[1].journal, attempt.journal)
+                    ):
+                        found.append((other, attempt, result))
+        return found[len(todo) :]
+
+    def _take_back(self, done: Sequence[Taken]) -> bool:
+        """Take back what these attempts did, of which the last ended last."""
+        if not journals.can_be_taken_back([(attempt.journal, result) for _, attempt, result in done], self.folder):
+            return False
         try:
-            full.rmdir() if full.is_dir() and not full.is_symlink() else full.unlink(missing_ok=True)
+            journals.take_back(attempt.journal for _, attempt, _ in done)
         except OSError:
             return False
-    return True
+        for _, attempt, _ in done:
+            attempt.taken_back = time.monotonic()
+        return True
 
+    def warn(self, task: Task, written: Collection[str]) -> None:
+        """Tell what a step will have written twice."""
+        files = sorted(path for path in written if not path.endswith("/"))
+        if files:
+            text = f"the step runs twice and writes {', '.join(files[:3])} both times; what it appends is there twice"
+            self.emit(ev.Message(level="warning", step=task.name, text=text))
 
-def _without(result: Result, made: Mapping[str, str]) -> Result:
-    """The result as if it had not made these."""
-    left = {}
-    for path, state in result.files_written.items():
-        if path.endswith("/"):
-            folder = "" if path == "./" else path
-            state = "/".join(c for c in state.split("/") if not (c[:1] == "+" and f"{folder}{c[1:]}" in made))
-        if path not in made and (state or not path.endswith("/")):
-            left[path] = state
-    return msgspec.structs.replace(result, files_written=left)
+    def _refuse(self, task: Task, attempt: Attempt, result: Result) -> None:
+        written = next((path for path in sorted(result.files_written) if not path.endswith("/")), "a file")
+        message = (
+            f"ML202: step {task.name!r} began before the steps above it were done, has changed {written}, and must run again. "
+            f"But others have used or changed that file, too, so it can't be given its content back. Restore it, tag "
+            f"{task.name!r} with after: and the name of the step above, and run again."
+        )
+        failure = ev.Failure(kind="refused", code="ML202", message=message)
+        task.result = msgspec.structs.replace(result, status="failed", outputs={}, failure=failure)
+        number, seconds = attempt.number, result.seconds
+        self.emit(ev.StepFinished(step=task.name, attempt=number, status="failed", seconds=seconds, failure=failure))

@@ -28,7 +28,7 @@ from mlops_lab.results import Recipe, ResultStore
 from mlops_lab.runtime.load import runtime_module
 from mlops_lab.scopes import children
 from mlops_lab.syntax import forget
-from mlops_lab.targets import Options, intake, local
+from mlops_lab.targets import Options, local, undo
 
 from . import inprocess, process
 from .inprocess import verdict, verdict_twice
@@ -124,7 +124,8 @@ def _no_file_versions(patch: pytest.MonkeyPatch) -> None:
     """Neither edges nor stale inputs nor refusals come from files."""
     patch.setattr(plan_module.Paths, "overlapping", lambda self, path, sure=True: iter(()))
     patch.setattr(local, "apply_outputs", _without_files(results.apply_outputs))
-    patch.setattr(intake, "file_conflict", lambda task, attempt, result, tasks: None)
+    patch.setattr(undo.Undo, "conflict", lambda self, task, attempt, result: None)
+    patch.setattr(undo.Undo, "seen_before", lambda self, task, attempt, result: "")
 
 
 def _without_files(apply_outputs: Callable[..., None]) -> Callable[..., None]:

@@ -135,10 +135,10 @@ class _Files(kit.OpenedFiles):  # type: ignore[misc, name-defined]
 
     now: _Files | None = None
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, journal: Any = None) -> None:
         audit, sys.addaudithook = sys.addaudithook, lambda hook: None
         try:
-            super().__init__(folder)
+            super().__init__(folder, journal)
         finally:
             sys.addaudithook = audit
         _Files.now = self

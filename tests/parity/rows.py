@@ -195,7 +195,7 @@ ROWS: list[Row] = [
     alone("tests that are looked for in the namespace", ("", "import doctest, io, unittest"), ("step:a", "class T(unittest.TestCase):\n    def test_one(self):\n        pass\ndef f():\n    '''\n    >>> f()\n    1\n    '''\n    return 1"), ("step:b", "x = 1"),
           ("step:c", "print(unittest.main(argv=[''], exit=False, testRunner=unittest.TextTestRunner(stream=io.StringIO())).result.testsRun)"), ("step:d", "print(doctest.testmod())")),
     alone("an object that says when it goes", ("step:a", "import os, queue\nclass Goes:\n    def __del__(self):\n        open('gone.txt', 'a').write('x')\n        print('gone')"), ("step:b", "g = Goes()\nq = queue.Queue()\nq.put(1)"), ("step:c", "print(g is None)"),
-          ("step:d", "n = q.get()\nprint(os.path.exists('gone.txt'), n, q.unfinished_tasks)"), ("step:e", "g = n\nprint(open('gone.txt').read(), q.qsize())")),
+          ("step:d", "print(os.path.exists('gone.txt'), q.get(), q.unfinished_tasks)"), ("step:e", "g = 1\nprint(open('gone.txt').read(), q.qsize())")),
     alone("a figure over three steps", ("step:a", "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(2, 1))\nplt.close(fig)"), ("step:b", "line = ax.plot([1, 2, 4])"),
           ("step:c", "fig"), expect="either"),
     alone("the implicit current figure", ("step:a", "%config InlineBackend.close_figures = False\nimport matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nl = plt.plot([1, 2])"),

@@ -23,7 +23,7 @@ from typing import Any
 from mlops_lab._version import __version__
 
 _RUNTIME = Path(__file__).parents[2] / "runtime"
-_STAYS = {"compare.py", "ends.py", "warm.py", "load.py"}  # what only runs beside the engine
+_STAYS = {"compare.py", "ends.py", "journal.py", "load.py", "warm.py"}  # what only runs beside the engine
 REPLACED = ("{{", "$$", "$(")  # on the way to a container
 UNSAFE, SAFE = "${}&<>", ",./:[]"  # signs of base85, and signs that it has not
 

@@ -1,0 +1,62 @@
+"""What is known of the commands that a notebook starts, by their names."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Any
+
+_READ_NOTHING = {
+    "", "echo", "printf", "date", "sleep", "true", "pwd", "whoami", "hostname", "uname", "free", "nproc", "lscpu",
+    "lsb_release", "nvidia-smi", "nvcc", "which", "pip", "pip3", "conda", "mamba", "apt", "apt-get", "mkdir", "kill",
+    "ps", "uptime",
+}  # fmt: skip
+_CHANGE_NOTHING = (_READ_NOTHING - {"mkdir"}) | {
+    "ls", "cat", "head", "tail", "wc", "grep", "egrep", "fgrep", "zcat", "du", "df", "file", "stat", "tree", "md5sum",
+    "sha256sum", "diff", "cmp", "cut", "tr", "basename", "dirname", "realpath", "lsof", "top",
+}  # fmt: skip
+_ASKED = {"--version", "-version", "-V", "--help"}
+_STARTERS = {"subprocess", "os", "pty", "pexpect", "ptyprocess", "IPython", "ipykernel", "asyncio"}
+
+
+def told(arguments: tuple[Any, ...]) -> tuple[str, bool]:
+    """The command, as far as can be told, and whether the notebook's own code starts it."""
+    words = [word for argument in arguments for word in (argument if isinstance(argument, (list, tuple)) else [argument])]
+    parts = [os.fsdecode(word) for word in words if isinstance(word, (str, bytes, os.PathLike))]
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        home = str(frame.f_globals.get("__name__", ""))
+        if home.rpartition(".")[0] != __package__ and home.partition(".")[0] not in _STARTERS:
+            break
+        if home.partition(".")[0] in {"IPython", "ipykernel"} and isinstance(frame.f_locals.get("cmd"), str):
+            parts = [frame.f_locals["cmd"]]  # which a shell in a terminal of its own gets
+        frame = frame.f_back
+    if "-c" in parts and os.path.basename(parts[parts.index("-c") - 1]) in {"sh", "bash"}:
+        parts = parts[parts.index("-c") + 1 :]
+    return " ".join(dict.fromkeys(parts)), frame is not None and frame.f_globals.get("__name__") == "__main__"
+
+
+def read_no_files(command: str) -> bool:
+    """True if none of the programs of a shell command reads files of the notebook's."""
+    return _programs(command) <= _READ_NOTHING
+
+
+def change_no_files(command: str) -> bool:
+    """True if none of the programs of a shell command makes or changes files, nor what the shell does with their output."""
+    heard = re.sub(r"\d?>\s*(&\d|/dev/null)", "", command)
+    return ">" not in heard and _programs(heard) <= _CHANGE_NOTHING
+
+
+def _programs(command: str) -> set[str]:
+    return {_program(part) for part in re.split(r"[;&|\n(`]+", command)}
+
+
+def _program(command: str) -> str:
+    """The program of a simple command; `pip` for one that Python runs."""
+    words = [word for word in command.split() if "=" not in word]
+    if words[-1:] and words[-1] in _ASKED:
+        return ""
+    if "-m" in words and words[words.index("-m") + 1 :][:1] == ["pip"]:
+        return "pip"
+    return os.path.basename(words[0]) if words else ""

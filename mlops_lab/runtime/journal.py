@@ -1,0 +1,84 @@
+"""What an attempt does to files, written down before it does it: so what began too early can be taken back.
+
+A journal is a file of JSON lists, [monotonic time in ns, word, path, more], with full paths. The words tell what was there:
+
+    made PATH           nothing
+    kept PATH COPY      a file, of which COPY has the content; null if none was made
+    link PATH TARGET    a symbolic link
+    folder PATH         a folder
+    early WHY           the attempt has ended itself, for what it was about to do can't be taken back
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+
+_BESIDE_DATABASE = ("", "-journal", "-wal", "-shm")
+
+
+class Journal:
+    """The journal of this process's step, in a folder of its own. `early`: it began before the steps above had settled."""
+
+    def __init__(self, folder: str, early: bool) -> None:
+        self.folder, self.early = folder, early
+        self._noted: set[str] = set()
+        self._file = -1
+
+    def before(self, path: str) -> None:
+        """Note a path that is about to be written, made or removed, if that is the first time; if it is a link, both ends."""
+        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        if os.path.realpath(path) != path:
+            self.before(os.path.realpath(path))
+        if path in self._noted:
+            return
+        self._noted.add(path)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            self._write("made", path)
+            return
+        if stat.S_ISLNK(mode):
+            self._write("link", path, str(Path(path).readlink()))
+        elif stat.S_ISDIR(mode):
+            self._write("folder", path)
+        elif stat.S_ISREG(mode):
+            self._write("kept", path, self._copy(path) if self.early else None)
+
+    def before_all(self, path: str, target: str = "") -> None:
+        """Note a folder that is about to be removed with all that is in it, or to become `target`."""
+        tree = [os.path.join(top, name) for top, folders, files in os.walk(path) for name in (*folders, *files)]
+        for one in (path, *tree):
+            self.before(one)
+            if target:
+                self.before(os.path.normpath(os.path.join(target, os.path.relpath(one, path))))
+
+    def before_database(self, path: str) -> None:
+        """Note a database that SQLite is about to open, and what it keeps beside it."""
+        for end in _BESIDE_DATABASE:
+            self.before(path + end)
+
+    def too_early(self, why: str) -> None:
+        """End this process if its attempt may not count: it runs again once it surely does."""
+        if self.early:
+            self._write("early", why)
+            os._exit(1)
+
+    def _copy(self, path: str) -> str:
+        copy = os.path.join(self.folder, f"{time.monotonic_ns()}-{len(self._noted)}")
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            shutil.copy2(path, copy)
+        except OSError:
+            self.too_early(f"it changes {path}, of which there can't be a copy")
+        return copy
+
+    def _write(self, *entry: str | None) -> None:
+        if self._file < 0:
+            os.makedirs(self.folder, exist_ok=True)
+            self._file = os.open(os.path.join(self.folder, "journal"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(self._file, json.dumps([time.monotonic_ns(), *entry]).encode() + b"\n")
