@@ -300,7 +300,9 @@ class Kit(Loader):
     def _report_files_of_failure(self, result: Any) -> None:
         """A step that failed for want of a file must run again once a step above has written it."""
         if getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None):
-            self._report(self._files_used())
+            used = self._files_used()
+            with self.files.paused():
+                self._report(used)
 
     def _refuse(self, findings: list[guard.Finding]) -> None:
         if findings:

@@ -35,6 +35,7 @@ __all__ = [
     "Packed", "Refused", "Space", "ends_early", "numpy_atoms", "overlaps", "pack", "pack_skeleton", "unpack", "unpack_skeleton",
 ]  # fmt: skip
 
+_HOLDING = (standins.OddSet, standins.Interned)
 _DEPTH, _STACK = 50_000, 128 * 2**20  # calls, and bytes for them, of which only what is used is taken
 IN_BAND = 4096  # bytes; smaller buffers stay in the pickle
 _ASKED = b"S"  # in front of a pickle in which things stand for others: sets whose tables are rebuilt, not-a-numbers
@@ -51,7 +52,7 @@ class Packed:
         self.weak = packer.weak
         # id -> (index, object): holding it keeps every id unique.
         self.kept = packer.memo.copy()
-        self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items() if isinstance(holder, standins.OddSet))
+        self.kept.update((i, (0, holder.value)) for i, holder in packer.odd.items() if isinstance(holder, _HOLDING))
         self.kept.update((i, (0, holder.value)) for i, holder in packer.nans.items())
         self.nans = set(packer.nans)
         self.special = [v for _, v in self.kept.values() if type(v) not in _INERT]
@@ -170,6 +171,7 @@ def _dump_here(space: Space, content: Any) -> Packed:
             id(s): standins.OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)
         }
         inside = {i: odd_one for i, odd_one in of_process.items() if i in packed.kept}
+        odd |= standins.interned(packed.kept.values())
         way.nans = any(mark in packed.stream for mark in standins.NANS)
         if not (way.views or odd or inside or way.nans):
             return packed
@@ -275,6 +277,8 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             if not value.flags.writeable and value is not getattr(numpy.ma, "masked", None):
                 return mem.reduce_read_only(value, made)
             return super().reducer_override(value) if made is NotImplemented else made
+        if numpy is not None and isinstance(value, numpy.dtype) and not value.names and numpy.dtype(value.str) is value:
+            return numpy.dtype, (value.str,)  # there is one of it; pickle makes another one
         if isinstance(value, BaseException):
             made = exceptions.reduce(value)
             return super().reducer_override(value) if made is NotImplemented else made

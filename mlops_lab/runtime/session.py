@@ -53,7 +53,8 @@ def watch(code: str) -> None:
 
 def looks_in(code: str) -> list[str]:
     """The words of a code for which a step leaves what it doesn't leave otherwise."""
-    return sorted({m[0] for pattern in (_ABOUT_ERRORS, _ABOUT_ANNOTATIONS, ABOUT_FLAGS) for m in pattern.finditer(code)})
+    patterns = (_ABOUT_ERRORS, _ABOUT_ANNOTATIONS, ABOUT_FLAGS, twins.PICKLES)
+    return sorted({found[0] for pattern in patterns for found in pattern.finditer(code)})
 
 
 shell = ipython.shell

@@ -1,14 +1,16 @@
 """What stands for another object in a pickle, as `persistent_id` gives it: sets whose order filling them doesn't give again,
-plain objects that a process has one of, not-a-numbers. Each is held in a list when it comes back: pickle then makes it once."""
+interned texts, plain objects that a process has one of, not-a-numbers. Each is held in a list when it comes back: pickle then
+makes it once."""
 
 from __future__ import annotations
 
 import functools
 import struct
 import sys
+from collections.abc import Collection
 from typing import Any
 
-from . import definitions, session, sets, settables
+from . import definitions, session, sets, settables, twins
 from .definitions import Space
 from .memory import Refused
 
@@ -39,6 +41,16 @@ class OddSet:
         return _hold_set, (), made, None, None, _fill_held_set
 
 
+class Interned:
+    """Stands for an interned text: pickle asks nobody about texts but this way."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return _hold_interned, (self.value.encode("utf-8", "surrogatepass"),)
+
+
 class OfProcess:
     """Stands for a plain list or dict that a process has one of: a copy of it would have no effect."""
 
@@ -49,7 +61,7 @@ class OfProcess:
         return definitions.hold_of_process, self.place
 
 
-Odd = OddSet | OfProcess
+Odd = OddSet | Interned | OfProcess
 
 
 def of_process() -> dict[int, tuple[str, str]]:
@@ -74,6 +86,15 @@ def plain_of_process(space: Space) -> dict[int, Odd]:
     found: dict[int, Odd] = {i: OfProcess(*place) for i, place in of_process().items() if place in _PLAIN_SINGLETONS}
     found[id(space.names)] = OfProcess("", "")
     return found
+
+
+def interned(kept: Collection[tuple[int, Any]]) -> dict[int, Odd]:
+    """What stands for the interned texts among what a pickle has kept, by their id, where that can be told from outside."""
+    return {id(text): Interned(text) for text in twins.interned([value for _, value in kept])}
+
+
+def _hold_interned(text: bytes) -> list[str]:
+    return [sys.intern(text.decode("utf-8", "surrogatepass"))]
 
 
 def _hold_set() -> list[Any]:

@@ -15,7 +15,7 @@ import re
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .memory import Refused
@@ -27,11 +27,12 @@ _ATOMS = (str, bytes, int, float, complex, tuple, frozenset)
 
 _NESTED = re.compile(r"([^\s(,]+)\s+is\s+(?:not\s+)?(?!(?:None|True|False|Ellipsis|NotImplemented|not|type)\b)([^\s),:]+)")
 _ID = re.compile(r"\bid\(")
+PICKLES = re.compile(r"\b(?:pickle|joblib|dill|cloudpickle|shelve|to_pickle|asizeof)\b")
 _IDS_OF = re.compile(r"\bid\((.+?)\)\s*[!=]=\s*id\((.+?)\)")
 _LARGEST = 20_000  # objects that are worth a look
 _ADDRESSES = 2**32  # larger numbers may be some
 
-_nested = _asks_id = False
+_nested = _asks_id = _pickles = False
 _groups: list[list[str]] = []  # paths, as `rows/i0`, `d/k2`, `c/aname`, that held one object in an earlier step
 _settled: dict[str, Any] = {}  # path -> what it was before the step's cells
 _pairs: set[tuple[str, str]] = set()
@@ -42,7 +43,8 @@ _loaded: dict[str, Any] = {}  # name -> what it was before the step's cells
 
 def watch(code: str) -> None:
     """Begin a step; `code` is the notebook's."""
-    global _asks_id, _came, _nested
+    global _asks_id, _came, _nested, _pickles
+    _pickles = bool(PICKLES.search(code))
     _asks_id = bool(_ID.search(code))
     sides = [side for found in (*_NESTED.findall(code), *_IDS_OF.findall(code)) if "type(" not in found[0] for side in found]
     _nested = any("." in side or "[" in side or re.search(rf"\bfor\b[^:\n]*\b{re.escape(side)}\b", code) for side in sides)
@@ -100,6 +102,14 @@ def _is_interned(value: Any) -> bool:
     return type(value) is str and len(value) > 1 and sys.intern("".join([value[:1], value[1:]])) is value
 
 
+def interned(held: Collection[Any]) -> list[str]:
+    """Which of these are interned texts, as far as the notebook can tell: a pickle that it makes is shorter where one that is a
+    name in the code, too, is the same object."""
+    if not _pickles or len(held) > _LARGEST:
+        return []
+    return [value for value in held if _is_interned(value)]
+
+
 def refuse_ids(value: Any, names: Mapping[str, Any]) -> None:
     """Raise `Refused` if a value holds the `id` of an object that is there."""
     if not _asks_id:
@@ -135,6 +145,7 @@ def _walk(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 _PLAIN = (str, bytes, int, float, complex)
+_SIZED = (str, bytes, tuple, frozenset)
 
 
 def _groups_now(names: dict[str, Any]) -> list[set[str]]:
@@ -146,7 +157,7 @@ def _groups_now(names: dict[str, Any]) -> list[set[str]]:
     for path, value in _walk(names):
         if (
             isinstance(value, _ATOMS)
-            and value not in ("", b"", (), frozenset())
+            and (value or not isinstance(value, _SIZED))  # there is one empty text, and one empty tuple
             and not (type(value) is int and -6 < value < 257)
         ):
             now[path] = value

@@ -42,7 +42,7 @@ from mlops_lab.runtime import ambient
 from mlops_lab.runtime.generators import GeneratorUse
 from mlops_lab.runtime.states import StateUse
 assert "numpy.random" not in sys.modules
-use = StateUse({"step": "start", "seeded": True, "modules": []}, {}, GeneratorUse(), None)
+use = StateUse({"step": "start", "seeded": True, "modules": [], "own_configuration": [], "sources": []}, {}, GeneratorUse(), None)
 use.look([])
 import numpy.random
 class Nowhere:

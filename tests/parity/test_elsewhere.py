@@ -12,6 +12,17 @@ from .test_table import differences
 
 ROWS = [
     alone(
+        "the size of a pickle, in which names of the code are there once",
+        (
+            "step:a",
+            "import pickle\nfrom sklearn.ensemble import RandomForestClassifier\nclass Holder: pass\nheld = Holder()\nheld.name = 'name'\n"
+            "text = ''.join(['na', 'me'])\npair = ['name', text]\n"
+            "model = RandomForestClassifier(n_estimators=2, random_state=0).fit([[0], [1], [2]], [0, 1, 1])",
+        ),
+        ("step:b", "print(len(pickle.dumps(model)), len(pickle.dumps(vars(held))), len(pickle.dumps(pair)))\npair.append('name')"),
+        ("step:c", "print(len(pickle.dumps([pair, model.n_estimators])))"),
+    ),
+    alone(
         "a limit of csv, contexts and flags of decimal",
         ("step:a", "import csv, decimal, io\nfrom csv import field_size_limit\nexact = decimal.getcontext().flags[decimal.Inexact]"),
         (
