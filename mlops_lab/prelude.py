@@ -186,7 +186,7 @@ def replay(items: Iterable[Item], needed: frozenset[str], read_anywhere: frozens
             else:
                 # Configuration follows the modules that it configures: nobody imports matplotlib to set its style.
                 configured = _configured(item, {root for name in item.needs for root in root_of.get(name, ())})
-                cheap = configured <= sys.stdlib_module_names  # `warnings`, `logging`, `os`, ...
+                cheap = configured <= _FOR_ALL  # `warnings`, `logging`, `os`, ...
                 take = cheap or bool(_family(configured) & modules) or bool(item.needs & wanted & root_of.keys())
             if take:
                 chosen.add(position)
@@ -239,6 +239,8 @@ def roots_in(code: ast.AST) -> frozenset[str]:
 
 _IMPORTS = frozenset({ast.Import, ast.ImportFrom})
 _NONE: frozenset[str] = frozenset()
+# Modules whose settings matter to code that doesn't name them: Python's own, and those that change Python or IPython.
+_FOR_ALL = sys.stdlib_module_names | {"rich", "nest_asyncio"}
 _IMPORTERS = frozenset({"import_module", "__import__"})
 _PLOTTING = frozenset({"matplotlib", "seaborn", "pylab", "mpl_toolkits"})  # they share matplotlib's settings
 

@@ -89,7 +89,7 @@ def test_a_file_that_a_step_made_too_early_is_taken_back_and_both_steps_run_agai
     assert done.status == "done"
     assert (text_of(done, 2), text_of(done, 4)) == ("[]", f"1 1 {not seen}\n")
     if seen:
-        assert done.state.steps["slow"].overtaken == 1
+        assert done.state.steps["slow"].overtaken >= 1
         return
     assert [(e.step, e.because) for e in done.events() if isinstance(e, ev.StepOvertaken)] == [
         (name, "step 'low' changed what is in the folder ./ before step 'up' was done") for name in ("up", "low")

@@ -116,6 +116,7 @@ def standing_alone():
 @pytest.mark.parametrize("rows", standing_alone(), ids=lambda rows: f"{len(rows)} from {rows[0].name}")
 def test_notebooks_that_stand_alone_agree_or_are_refused(rows, run_all_locally, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "0")
+    monkeypatch.setenv("NO_COLOR", "1")  # as their tasks have it
     pipelines = {}
     for number, row in enumerate(rows):
         pipeline = mlops_lab.load(write(cells_of([row]), tmp_path / f"pipeline-{number}"))
