@@ -277,8 +277,10 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
             if not value.flags.writeable and value is not getattr(numpy.ma, "masked", None):
                 return mem.reduce_read_only(value, made)
             return super().reducer_override(value) if made is NotImplemented else made
-        if numpy is not None and isinstance(value, numpy.dtype) and not value.names and numpy.dtype(value.str) is value:
-            return numpy.dtype, (value.str,)  # there is one of it; pickle makes another one
+        if numpy is not None and isinstance(value, numpy.dtype) and not value.names and value.char in numpy.typecodes["All"]:
+            if numpy.dtype(value.str) is value:
+                return numpy.dtype, (value.str,)  # there is one of it; pickle makes another one
+            return super().reducer_override(value)
         if isinstance(value, BaseException):
             made = exceptions.reduce(value)
             return super().reducer_override(value) if made is NotImplemented else made
