@@ -233,9 +233,10 @@ class OpenedFiles:
 
     def _start_process(self, *arguments: Any) -> None:
         unflushed.refuse_process(*arguments)
-        command, is_notebooks = commands.told(arguments)
-        if self._journal and is_notebooks and not commands.change_no_files(command):
-            self._journal.too_early(f"it starts the command {command[:80]!r}, which may change files")
+        if self._journal and self._journal.early:
+            command, is_notebooks = commands.told(arguments)
+            if is_notebooks and not commands.change_no_files(command):
+                self._journal.too_early(f"it starts the command {command[:80]!r}, which may change files")
         if self._before is None:
             self._before = dict(self._scan())
 

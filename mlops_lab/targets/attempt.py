@@ -102,7 +102,7 @@ class Attempt:
     ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it
     last_output: str = ""
     journal: Path | None = None  # the folder with what it wrote down of its changes of files
-    void: bool = False  # it ended well, but does not count
+    void: bool = False  # it does not count, and what it did to files is to be taken back
     taken_back: float = 0.0  # when what it did to files was taken back
     orphaned: bool = False  # its kernel ended since the process that it was forked from had
 
