@@ -69,6 +69,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     outputs: dict[str, dict[str, Any] | None] = {}
     keep: list[str] | None = None
     files_read: dict[str, str] = {}
+    files_perhaps_read: list[str] = []  # of these, what another step may have opened that ran at the same time
     files_written: dict[str, str] = {}
     metrics: dict[str, float] = {}
     notebook: str = ""
@@ -181,8 +182,12 @@ def _surely(changes: str) -> list[str]:
 
 
 def attribute(one: Result, other: Result) -> None:
-    """Of two steps that ran at once: what one of them surely wrote was not the other's child process."""
+    """Of two steps that ran at once: what one of them wrote was not opened by the other, if that is not sure; and what one
+    of them surely wrote was not the other's child process."""
     for sure, perhaps in ((one, other), (other, one)):
+        for path in perhaps.files_perhaps_read:
+            if path in sure.files_written:
+                perhaps.files_read.pop(path, None)
         for path, state in list(perhaps.files_written.items()):
             if path.endswith("/"):
                 known = _surely(sure.files_written.get(path, ""))

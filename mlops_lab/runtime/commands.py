@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shlex
 import sys
 from typing import Any
 
@@ -16,6 +18,7 @@ _CHANGE_NOTHING = (_READ_NOTHING - {"mkdir"}) | {
     "ls", "cat", "head", "tail", "wc", "grep", "egrep", "fgrep", "zcat", "du", "df", "file", "stat", "tree", "md5sum",
     "sha256sum", "diff", "cmp", "cut", "tr", "basename", "dirname", "realpath", "lsof", "top",
 }  # fmt: skip
+_LIST = {"ls": 1, "dir": 1, "find": 1000, "du": 1000, "tree": 1000}  # -> how many folders at most
 _ASKED = {"--version", "-version", "-V", "--help"}
 _STARTERS = {"subprocess", "os", "pty", "pexpect", "ptyprocess", "IPython", "ipykernel", "asyncio"}
 
@@ -46,6 +49,27 @@ def change_no_files(command: str) -> bool:
     """True if none of the programs of a shell command makes or changes files, nor what the shell does with their output."""
     heard = re.sub(r"\d?>\s*(&\d|/dev/null)", "", command)
     return ">" not in heard and _programs(heard) <= _CHANGE_NOTHING
+
+
+def paths(command: str) -> list[str]:
+    """The words of a shell command that may be paths."""
+    try:
+        words = shlex.split(command, comments=True)
+    except ValueError:
+        words = command.split()
+    return [os.path.expanduser(part) for word in words for part in re.split(r"[=<>;|&]", word) if part and part[0] != "-"]
+
+
+def listed(command: str, folder: str) -> list[str]:
+    """The folders of which the names matter to a shell command that is run in a folder."""
+    found = []
+    for part in re.split(r"[;&|\n(`]+", command):
+        words = [os.path.join(folder, word) for word in paths(part)[1:]]
+        found += [os.path.dirname(word) or "." for word in words if re.search(r"[*?[]", word)]
+        most = _LIST.get(_program(part), 0)
+        for top in [word for word in words if os.path.isdir(word)] or [folder or "."]:
+            found += [inner for inner, _, _ in itertools.islice(os.walk(top), most)]
+    return [place for place in dict.fromkeys(found) if os.path.isdir(place)]
 
 
 def _programs(command: str) -> set[str]:

@@ -11,7 +11,8 @@ names in that folder. The state of a path is one of these texts:
     changed       a file that somebody else changed after the step had opened it
 
 What a step wrote has its state afterwards, with `~` in front if it may have been another step: the file changed while a
-process ran that the step had started. For a folder it is `+NAME` and `-NAME` of what came and went, joined by `/`.
+process ran that the step had started, or code written in C. For a folder it is `+NAME` and `-NAME` of what came and went,
+joined by `/`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import commands, reloaded, unflushed
+from . import commands, reloaded, unflushed, unseen
 
 if TYPE_CHECKING:
     from .journal import Journal  # which stays beside the engine
@@ -48,12 +49,16 @@ _FINDERS = ("importlib", "_frozen_importlib", "pkgutil", "pkg_resources", "zipim
 _LISTING = (*_FINDERS, "IPython", "ipykernel")  # for completions; the `open` of a notebook is a function of IPython's
 
 _Signature = tuple[int, int, int]
+_UNKNOWN = (0, 0, 0)  # the signature of a file that was there before
 
 
 class OpenedFiles:
     """Watches what a process does with files: through an audit hook, and in `os.stat` and `os.access`, which tell no hook."""
 
-    def __init__(self, folder: str, journal: Journal | None = None) -> None:
+    def __init__(
+        self, folder: str, journal: Journal | None = None, code: str = "", modules: Callable[[], set[str]] = set
+    ) -> None:
+        """`code` is that of the step and those above, `modules` gives the files of the modules beside the notebook."""
         self.folder = os.path.realpath(folder) + os.sep
         self._journal = journal
         self._names_of_folder = tuple({self.folder, os.path.abspath(folder) + os.sep})
@@ -65,12 +70,20 @@ class OpenedFiles:
         self._written: dict[str, _Signature | None] = {}  # -> as it was before
         self._databases: dict[str, _Signature | None] = {}
         self._before: dict[str, _Signature] | None = None  # the notebook's folder before the first child process
+        self._code, self._modules = code, modules
+        self._unseen, self._processes_read = unseen.Opened(), False
         self._own = threading.local()
         self._wrapped: dict[str, Any] = {}
         sys.addaudithook(self._hook)
 
     def start(self) -> None:
         """Begin to watch."""
+        if unseen.may_open(self._code, ()):
+            self._unseen.begin(self.folder, self._code)
+            for pattern in unseen.patterns(self._code):
+                folder, name = os.path.split(self._full(os.path.expanduser(pattern)))
+                if self._name(folder) is not None and os.path.isdir(folder):
+                    self._note_names(f"{self._name(folder)}/", state_of(f"{folder}/"), fnmatch.translate(name))
         self.watching = True
         self._began = time.time_ns()
         for name in ("stat", "access"):
@@ -85,6 +98,8 @@ class OpenedFiles:
     def stop(self) -> None:
         """Watch no longer. What was seen stays."""
         self.watching = False
+        self._unseen.take()
+        self._unseen.end()
         if self._before is not None:
             for path, before, _ in self._changed():
                 if before is not None:
@@ -98,9 +113,11 @@ class OpenedFiles:
     def paused(self) -> Iterator[None]:
         """Without noticing what is done meanwhile."""
         watching, self.watching = self.watching, False
+        self._unseen.take()
         try:
             yield
         finally:
+            self._unseen.forget()
             self.watching = watching
 
     def writes(self) -> dict[str, str]:
@@ -121,11 +138,17 @@ class OpenedFiles:
         """Full paths of what the step wrote, made or removed itself."""
         return [self._full(path) for path in self._written]
 
-    def reads(self, modules: Iterable[str] = ()) -> dict[str, str]:
-        """Path -> state, of what the step opened, asked about or listed, and of the files of `modules`."""
+    def perhaps_read(self) -> list[str]:
+        """What was opened where the hook is not told, by the step or by somebody else."""
+        known = {*self._opened, *self._databases, *self._written, *(path for path, _, _ in self._changed())}
+        found = map(self._name, self._unseen.read if self._may_open_unseen() else ())
+        return sorted({path for path in found if path is not None and os.path.isfile(self._full(path))} - known)
+
+    def reads(self) -> dict[str, str]:
+        """Path -> state, of what the step opened, asked about or listed, and of the modules beside the notebook."""
         own = {*self._written, *(path for path, _, _ in self._changed())}
         found = dict(self._seen)
-        for path in sorted({*self._opened, *self._databases, *modules}):
+        for path in sorted({*self._opened, *self._databases, *self._modules(), *self.perhaps_read()}):
             full = self._full(path)
             now = _signature(full)
             if path in self._opened:
@@ -216,7 +239,10 @@ class OpenedFiles:
         name = self._name("." if path is None else path)
         known = self._seen.get(f"{name}/")
         if name is not None and (known is None or known[:1] == "?") and not _called_by(_LISTING):
-            self._seen[f"{name}/"] = _joined(known, _narrowed(state_of(self._full(name) + "/"), _looked_for()))
+            self._note_names(f"{name}/", state_of(self._full(name) + "/"), _looked_for())
+
+    def _note_names(self, folder: str, state: str, pattern: str) -> None:
+        self._seen[folder] = _joined(self._seen.get(folder), _narrowed(state, pattern))
 
     def _glob(self, pattern: Any) -> None:
         if not any(c in os.fsdecode(pattern) for c in "*?["):
@@ -233,12 +259,33 @@ class OpenedFiles:
 
     def _start_process(self, *arguments: Any) -> None:
         unflushed.refuse_process(*arguments)
-        if self._journal and self._journal.early:
-            command, is_notebooks = commands.told(arguments)
-            if is_notebooks and not commands.change_no_files(command):
-                self._journal.too_early(f"it starts the command {command[:80]!r}, which may change files")
+        command, is_notebooks = commands.told(arguments)
+        if self._journal and self._journal.early and is_notebooks and not commands.change_no_files(command):
+            self._journal.too_early(f"it starts the command {command[:80]!r}, which may change files")
+        if not (command and commands.read_no_files(command)):
+            self._processes_read = True
+            self._unseen.begin(self.folder, self._code)
+            home = next((os.fsdecode(x) for x in arguments[2:3] if isinstance(x, (str, bytes, os.PathLike))), "")
+            for path in commands.paths(command):
+                self._given(os.path.join(home, path))
+            for folder in commands.listed(command, home):
+                self._list(folder)
+                if " -" in command:  # `ls -l`, `du -h`: sizes, too
+                    for name in os.listdir(folder):
+                        self._asked(os.path.join(folder, name))
         if self._before is None:
             self._before = dict(self._scan())
+
+    def _may_open_unseen(self) -> bool:
+        return self._processes_read or unseen.may_open(self._code, map(self._full, self._modules()))
+
+    def _given(self, path: str) -> None:
+        """A command was given this word, which may be a path."""
+        name = self._name(path)
+        if name is not None and os.path.isfile(path) and name not in self._written:
+            self._opened.setdefault(name, _signature(path))
+        if os.sep in path:
+            self._unseen.add_around(path)
 
     # -- names and states ----------------------------------------------------------------------------------------
 
@@ -263,15 +310,19 @@ class OpenedFiles:
         for path, before in self._databases.items():
             if path not in self._written and _signature(self._full(path)) != before:
                 yield path, before, True
+        perhaps: dict[str, _Signature | None] = {}
+        if self._unseen.changed and self._may_open_unseen():
+            perhaps |= {self._name(path) or "": None if new else _UNKNOWN for path, new in self._unseen.changed.items()}
         if self._before is not None:
             after = dict(self._scan())
             folders = {os.path.dirname(path) for path in self._before} | {""}
             for path in sorted(self._before.keys() | after):
                 known = path in self._before or os.path.dirname(path) in folders or len(self._before) < _SCANNED
-                if known and path not in self._written and path not in self._databases:
-                    before = self._before.get(path)
-                    if before != after.get(path) and (path in after or not os.path.lexists(self._full(path))):
-                        yield path, before, False
+                before = self._before.get(path)
+                if known and before != after.get(path) and (path in after or not os.path.lexists(self._full(path))):
+                    perhaps[path] = before
+        for path in sorted(perhaps.keys() - self._written.keys() - self._databases.keys() - {""}):
+            yield path, perhaps[path], False
 
     def _scan(self) -> Iterator[tuple[str, _Signature]]:
         """What lies in the notebook's folder, folder by folder, hidden things left out."""

@@ -88,7 +88,7 @@ class Kit(Loader):
         unflushed.put([])
         ambient.watch(self.order["folder"], code)
         counters.watch(code, self.names)
-        files = OpenedFiles(self.order["folder"], self._journal())
+        files = OpenedFiles(self.order["folder"], self._journal(), code, self._local_modules)
         prelude = set(self.names)
         applied = self.restore()
         twins.settle(self.names)
@@ -293,9 +293,13 @@ class Kit(Loader):
             return False
         return self._value(member) is not self.patched[member]
 
-    def _files_used(self) -> dict[str, dict[str, str]]:
+    def _files_used(self) -> dict[str, Any]:
         with self.files.paused():
-            return {"files_read": self.files.reads(self._local_modules()), "files_written": self.files.writes()}
+            return {
+                "files_read": self.files.reads(),
+                "files_perhaps_read": self.files.perhaps_read(),
+                "files_written": self.files.writes(),
+            }
 
     def _report_files_of_failure(self, result: Any) -> None:
         """A step that failed for want of a file must run again once a step above has written it."""

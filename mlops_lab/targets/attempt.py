@@ -259,6 +259,7 @@ class Executor:
                 "needed",
                 "outputs",
                 "files_read",
+                "files_perhaps_read",
                 "files_written",
                 "metrics",
             ):

@@ -135,10 +135,10 @@ class _Files(kit.OpenedFiles):  # type: ignore[misc, name-defined]
 
     now: _Files | None = None
 
-    def __init__(self, folder: str, journal: Any = None) -> None:
+    def __init__(self, folder: str, *arguments: Any) -> None:
         audit, sys.addaudithook = sys.addaudithook, lambda hook: None
         try:
-            super().__init__(folder, journal)
+            super().__init__(folder, *arguments)
         finally:
             sys.addaudithook = audit
         _Files.now = self

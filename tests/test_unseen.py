@@ -1,0 +1,175 @@
+"""Files that no audit hook tells of, as code written in C and child processes open them: the order, the cache, who it was."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlops_lab
+from mlops_lab.results import Result, attribute
+from mlops_lab.runtime import commands, unseen
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell of opened files")
+LOAD = "import polars as pl\ndef load(path):\n    return pl.read_csv(path)\n"
+
+
+def statuses(path, **options):
+    """Step -> (status, why it ran) of a run."""
+    run = mlops_lab.load(path).run(tracking=False, **options)
+    assert run.status == "done", run
+    return {name: step.status for name, step in run.steps.items()}
+
+
+READERS = {
+    "a package written in C": (LOAD, "print(load('da' + 'ta.csv'))"),
+    "a command": ("", "!cat da*.csv"),
+    "a command with options": ("", "!head -n 3 data.csv"),
+    "a script": ("", "!{sys.executable} script.py"),
+    "a subprocess": ("import subprocess, sys", "print(subprocess.run([sys.executable, 'script.py'], capture_output=True))"),
+    "a script of the shell": ("", "%%bash\nwhile read line; do echo $line; done < data.csv"),
+    "a process of Python's": (
+        "import multiprocessing\nname = 'da' + 'ta.csv'",
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n    print(pool.apply(eval, ('open(\"da\" + \"ta.csv\").read()',)))",
+    ),
+}
+
+
+@LINUX
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_that_is_opened_unseen_is_a_reason_to_run_again(notebook, tmp_path, reader):
+    imports, code = READERS[reader]
+    (tmp_path / "script.py").write_text("print(open('da' + 'ta.csv').read())")
+    (tmp_path / "data.csv").write_text("a\n1\n")
+    path = notebook([("step:first", f"import sys\n{imports}\nx = 1"), ("step:use", code)])
+    assert statuses(path) == {"first": "done", "use": "done"}
+    assert statuses(path) == {"first": "cached", "use": "cached"}
+    (tmp_path / "data.csv").write_text("a\n2\n")
+    assert statuses(path) == {"first": "cached", "use": "done"}
+
+
+WRITERS = {
+    "a package written in C": (
+        "import polars as pl\ndef save(path):\n    pl.DataFrame({'a': [1]}).write_csv(path)",
+        "save('o' + 'ut.csv')",
+    ),
+    "a command": ("", "!echo 1 > out.csv"),
+}
+
+
+@LINUX
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_that_was_written_unseen_and_is_gone_is_written_again(notebook, tmp_path, writer):
+    imports, code = WRITERS[writer]
+    path = notebook([("step:first", f"{imports}\nx = 1"), ("step:write", code)])
+    statuses(path)
+    assert statuses(path) == {"first": "cached", "write": "cached"}
+    written = (tmp_path / "out.csv").read_bytes()
+    (tmp_path / "out.csv").unlink()
+    assert statuses(path) == {"first": "cached", "write": "done"}
+    assert (tmp_path / "out.csv").read_bytes() == written
+
+
+def test_names_in_a_folder_matter_to_a_command_that_lists_it(notebook, tmp_path):
+    path = notebook([("step:first", "x = 1"), ("step:list", "!ls")])
+    statuses(path)
+    assert statuses(path) == {"first": "cached", "list": "cached"}
+    (tmp_path / "new.csv").write_text("")
+    assert statuses(path) == {"first": "cached", "list": "done"}
+
+
+def test_a_new_file_of_a_pattern_that_c_code_expands_is_a_reason_to_run_again(notebook, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("a\n1\n")
+    path = notebook(
+        [("step:first", "import polars as pl\nplaces = ['data/*.csv']"), ("step:use", "print(pl.scan_csv(*places).collect())")]
+    )
+    statuses(path)
+    (tmp_path / "data" / "other.txt").write_text("")
+    assert statuses(path) == {"first": "cached", "use": "cached"}
+    (tmp_path / "data" / "b.csv").write_text("a\n2\n")
+    assert statuses(path)["use"] == "done"
+
+
+def test_patterns_are_told_from_other_texts():
+    code = """f("data/*.csv", 'x?.json', "a * b", "*", "select * from 'in/*.parquet'", r"\\d*.x y")"""
+    assert unseen.patterns(code) == ["data/*.csv", "x?.json", "in/*.parquet"]
+
+
+@LINUX
+def test_steps_that_open_nothing_unseen_depend_on_no_file_of_others(notebook, tmp_path):
+    (tmp_path / "data.csv").write_text("a\n1\n")
+    read = "import time\ntime.sleep(0.5)\nfor _ in range(10):\n    open('da' + 'ta.csv').close()\n    time.sleep(0.05)"
+    path = notebook([("step:reads", read), ("step:waits", "import time\ntime.sleep(1)")])
+    statuses(path, workers=2)
+    (tmp_path / "data.csv").write_text("a\n2\n")
+    assert statuses(path, workers=2) == {"reads": "done", "waits": "cached"}
+
+
+def test_what_another_step_wrote_at_the_same_time_was_opened_there():
+    one = Result("one", "", 0, "", 0.0, {}, files_read={"a": "x", "b": "y"}, files_perhaps_read=["a"])
+    attribute(one, Result("other", "", 0, "", 0.0, {}, files_written={"a": "x", "b": "y"}))
+    assert one.files_read == {"b": "y"}
+
+
+@LINUX
+def test_more_files_than_the_system_remembers_are_all_told_of(tmp_path):
+    opened = unseen.Opened()
+    for number in range(3):
+        (tmp_path / f"{number}").touch()
+    opened.begin(str(tmp_path), "")
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    for number in range(most + 10):
+        (tmp_path / f"{number % 2}").open().close()
+    opened.take()
+    opened.end()
+    assert opened.read == {str(tmp_path / name) for name in "012"}
+
+
+@LINUX
+def test_folders_that_the_code_names_are_watched_too(tmp_path):
+    inner, outer = tmp_path / "project", tmp_path / "data" / "deep"
+    inner.mkdir()
+    outer.mkdir(parents=True)
+    (outer / "a").touch()
+    opened = unseen.Opened()
+    opened.begin(str(inner), "base = '../data/'\nprint('/', \"/nowhere/at/all\", '.csv')")
+    (outer / "a").open().close()
+    opened.take()
+    opened.end()
+    assert opened.read == {str(outer / "a")} and opened.changed == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "may"),
+    [
+        ("import numpy as np, os\nfrom sklearn.svm import SVC\nx = 1", False),
+        ("import os, polars as pl", True),
+        ("def f():\n    from h5py import File", True),
+        ("import pandas as pd\npd.read_csv(p)", False),
+        ("import pandas as pd\npd.read_hdf(p)", True),
+        ("import helper", True),
+    ],
+)
+def test_packages_that_may_open_files_in_c_are_known_by_their_imports(code, may):
+    assert unseen.may_open(code, ()) is may
+
+
+def test_a_module_beside_the_notebook_counts_by_what_it_imports(tmp_path):
+    (tmp_path / "helper.py").write_text("import numpy")
+    (tmp_path / "other.py").write_text("import duckdb")
+    assert not unseen.may_open("import helper", [str(tmp_path / "helper.py")])
+    assert unseen.may_open("import other", [str(tmp_path / "other.py")])
+
+
+def test_paths_and_folders_of_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    assert commands.paths("python 'my script.py' --out=x.csv <in.csv | tee y") == [
+        "python", "my script.py", "x.csv", "in.csv", "tee", "y"
+    ]  # fmt: skip
+    assert commands.listed("ls", "") == ["."]
+    assert commands.listed("cat in/*.csv; echo", "") == ["in"]
+    assert commands.listed("find in -name x", "") == ["in", "in/deep"]
+    assert commands.listed("cat in.csv", "") == []
