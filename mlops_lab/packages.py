@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,9 +29,18 @@ def imported_roots(trees: Iterable[ast.AST]) -> frozenset[str]:
     return frozenset(roots - sys.stdlib_module_names)
 
 
-@functools.lru_cache(maxsize=32)
 def versions(roots: frozenset[str], python: str = sys.executable) -> dict[str, str]:
-    """Distribution -> version for these modules; modules that no distribution claims (local ones) are left out."""
+    """Distribution -> version for these modules, and for all that these distributions require.
+
+    Modules that no distribution claims (local ones) are left out.
+    """
+    places = map(Path, sys.path if python == sys.executable else ())
+    return _versions(roots, python, tuple(place.stat().st_mtime_ns for place in places if place.is_dir()))
+
+
+@functools.lru_cache(maxsize=32)
+def _versions(roots: frozenset[str], python: str, installed: tuple[int, ...]) -> dict[str, str]:
+    """`installed` changes when a distribution is installed or removed."""
     if not roots:
         return {}
     if python != sys.executable:
@@ -43,7 +54,7 @@ def versions(roots: frozenset[str], python: str = sys.executable) -> dict[str, s
 
     found: dict[str, str] = {}
     unknown = set()
-    for root in roots:
+    for root in sorted(roots):
         try:  # most distributions are named like their module; looking at all of them is slow
             found[root] = metadata.version(root)
         except metadata.PackageNotFoundError:
@@ -51,7 +62,23 @@ def versions(roots: frozenset[str], python: str = sys.executable) -> dict[str, s
     if unknown:
         for distribution in owners(unknown).values():
             found[distribution.metadata["Name"]] = distribution.version
+    todo = list(found)
+    for name in todo:  # grows
+        for required in _required(name, installed):
+            if required not in found:
+                with contextlib.suppress(metadata.PackageNotFoundError):  # of another platform, or of an older Python
+                    found[required] = metadata.version(required)
+                    todo.append(required)
     return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _required(name: str, installed: tuple[int, ...]) -> list[str]:
+    """The distributions that one requires, those of its extras left out."""
+    from importlib import metadata
+
+    lines = metadata.requires(name) or []
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in lines if not re.search(r";.*\bextra\b", line)]
 
 
 def owners(roots: Collection[str]) -> dict[str, Distribution]:
@@ -69,7 +96,20 @@ def owners(roots: Collection[str]) -> dict[str, Distribution]:
     return found
 
 
-_SCRIPT = (
-    "import json, sys; from importlib import metadata as m; o = m.packages_distributions(); "
-    "print(json.dumps({n: m.version(n) for r in json.loads(sys.argv[-1]) for n in o.get(r, ())[:1]}))"
-)
+_SCRIPT = """
+import json, re, sys
+from importlib import metadata as m
+owners = m.packages_distributions()
+todo = [name for root in json.loads(sys.argv[-1]) for name in owners.get(root, ())[:1]]
+found = {}
+for name in todo:
+    try:
+        found[name] = m.version(name)
+    except m.PackageNotFoundError:
+        continue
+    for line in m.requires(name) or []:
+        required = re.split(r"[^\\w.-]", line, maxsplit=1)[0].lower()
+        if required not in todo and not re.search(r";.*\\bextra\\b", line):
+            todo.append(required)
+print(json.dumps(found))
+"""

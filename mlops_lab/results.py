@@ -38,6 +38,7 @@ class Recipe(msgspec.Struct, frozen=True):
     interpreter: str
     seeded: bool
     settings: dict[str, str] = {}
+    environment: dict[str, str] = {}
     format: int = FORMAT
 
     @property
@@ -258,6 +259,9 @@ class ResultStore:
         for name, version in recipe.packages.items():
             if then.packages.get(name) != version:
                 return f"{name} {then.packages.get(name, 'not there')} -> {version}"
+        for name in {**then.environment, **recipe.environment}:
+            if then.environment.get(name) != recipe.environment.get(name):
+                return f"the environment variable {name} changed"
         if then.interpreter != recipe.interpreter:
             return f"Python {then.interpreter} -> {recipe.interpreter}"
         if then.digest != recipe.digest:

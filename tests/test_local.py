@@ -232,6 +232,22 @@ def test_a_changed_file_is_a_reason_to_run_again(notebook, tmp_path):
     assert again.state.steps["other"].status == "cached"
 
 
+def test_a_changed_environment_variable_that_the_code_names_is_a_reason_to_run_again(notebook, tmp_path, monkeypatch):
+    (tmp_path / "place.py").write_text("import os\ndef data():\n    return os.environ.get('DATA_OF_TEST')\n")
+    ask = "import place\nprint(place.data())"
+    path = notebook([("step:a", "x = 1"), ("step:b", ask)])
+    run(path)
+    assert {step.status for step in run(path).steps.values()} == {"cached"}
+    monkeypatch.setenv("DATA_OF_TEST", "here")
+    second = run(path)
+    assert second.steps["b"].status == "done" and text_of(second, 2) == "here\n"
+    assert second.state.steps["b"].reason == "the environment variable DATA_OF_TEST changed"
+    monkeypatch.setenv("ANOTHER", "1")
+    assert {step.status for step in run(path).steps.values()} == {"cached"}
+    monkeypatch.delenv("DATA_OF_TEST")
+    assert text_of(run(path), 2) == "None\n"
+
+
 def test_only_runs_one_step_on_cached_inputs_and_to_stops_there(notebook):
     path = notebook([("step:a", "x = 1"), ("step:b", "y = x + 1\nprint(y)"), ("step:c", "print(y * 2)")])
     partial = run(path, end="b")

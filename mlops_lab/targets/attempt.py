@@ -23,8 +23,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_lab import environment, guard, stepnb
 from mlops_lab import events as ev
-from mlops_lab import guard, stepnb
 from mlops_lab.packages import imported_roots, versions
 from mlops_lab.plan import Plan, StepPlan
 from mlops_lab.prelude import setup_before
@@ -159,7 +159,16 @@ class Executor:
             interpreter=f"{sys.version.split()[0]} {self.python} {os.environ.get('PYTHONHASHSEED', '0')}",
             seeded=self.plan.seeded,
             settings=dict(step.settings.env),
+            environment=self._environment_named,
         )
+
+    @cached_property
+    def _environment_named(self) -> dict[str, str]:
+        """By the notebook, and by the modules beside it that it imports; a function of one step may ask in another."""
+        roots = imported_roots(cell.tree for cell in self.plan.cells)
+        beside = [self.notebook.folder / place for root in roots for place in (f"{root}.py", f"{root}/__init__.py")]
+        modules = [module.read_text("utf-8", "replace") for module in beside if module.is_file()]
+        return environment.named([*(cell.source for cell in self.plan.cells), *modules], os.environ)
 
     def execute(self, planned: StepPlan, attempt: Attempt, node: Any, deliver: Callable[[Result], None]) -> None:
         """Run one attempt to its end and deliver its result, which has what went wrong. Safe to call from a thread.
