@@ -19,7 +19,7 @@ from mlops_lab.notebook import from_node, read
 from mlops_lab.runtime.compare import Comparison, Unknown
 from mlops_lab.verify import copies, judging, verify
 from mlops_lab.verify.copies import Original
-from mlops_lab.verify.shown import shown, without_durations
+from mlops_lab.verify.shown import plain, shown, without_durations
 from mlops_lab.verify.straight import End
 
 
@@ -369,3 +369,19 @@ def test_variables_that_share_an_object_in_one_run_only_differ():
     inner = [1]
     assert comparison.variable([inner], [inner], "a") == ""
     assert "the same object, or the same memory, as a[0]" in comparison.variable(inner, [1], "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "plainly"),
+    [
+        ("a\n b  /x/ipykernel_1/2.py:3\t c", "a\n b  ipykernel.py:3\t c"),
+        ("<a href='/x/.ipykernel/1/command-2.py'>", "<a href='/x/.ipykernel/1/command-2.py'>"),
+        ("/x/.ipykernel/2-3.py at 0x7f00aabbcc", "ipykernel.py at 0x"),
+        (
+            "A" * 3_000_000 + " ipykernel_1/2.py",
+            "A" * 3_000_000 + " ipykernel.py",
+        ),  # would take hours, looked for at each letter
+    ],
+)
+def test_what_names_a_process_is_left_out_of_texts_of_any_length(text, plainly):
+    assert plain(text) == plainly

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .files import concerns
-
-TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # a tracking store of one's own, where there is no server
+from .files import TRACKING, concerns
 
 
 def conflict(ledger: Mapping[str, Mapping[str, Any]], asks_mlflow: bool = False) -> str:

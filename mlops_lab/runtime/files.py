@@ -37,6 +37,7 @@ from . import commands, reloaded, unflushed, unseen
 if TYPE_CHECKING:
     from .journal import Journal  # which stays beside the engine
 
+TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # MLflow's store of one's own, where there is no server
 _MANY_NAMES = 20_000
 _SCANNED = 5_000  # entries of the notebook's folder that are looked at around a child process
 # Ours, Jupyter's and the interpreter's.
@@ -141,8 +142,8 @@ class OpenedFiles:
     def perhaps_read(self) -> list[str]:
         """What was opened where the hook is not told, by the step or by somebody else."""
         known = {*self._opened, *self._databases, *self._written, *(path for path, _, _ in self._changed())}
-        found = map(self._name, self._unseen.read if self._may_open_unseen() else ())
-        return sorted({path for path in found if path is not None and os.path.isfile(self._full(path))} - known)
+        found = map(self._name, self._unseen.read if self._unseen.read and self._may_open_unseen() else ())
+        return sorted({path for path in found if path and not path.startswith(TRACKING) and self._is_file(path)} - known)
 
     def reads(self) -> dict[str, str]:
         """Path -> state, of what the step opened, asked about or listed, and of the modules beside the notebook."""
@@ -305,6 +306,9 @@ class OpenedFiles:
             return None
         return None if full.startswith(self._ignored[bool(base)]) else name
 
+    def _is_file(self, name: str) -> bool:
+        return os.path.isfile(self._full(name))
+
     def _changed(self) -> Iterator[tuple[str, _Signature | None, bool]]:
         """(path, as it was, whether surely the step did it) of what changed without being opened here."""
         for path, before in self._databases.items():
@@ -312,7 +316,12 @@ class OpenedFiles:
                 yield path, before, True
         perhaps: dict[str, _Signature | None] = {}
         if self._unseen.changed and self._may_open_unseen():
-            perhaps |= {self._name(path) or "": None if new else _UNKNOWN for path, new in self._unseen.changed.items()}
+            names = {path: self._name(path) or "" for path in self._unseen.changed}
+            perhaps = {
+                name: None if self._unseen.changed[path] else _UNKNOWN
+                for path, name in names.items()
+                if not name.startswith(TRACKING)
+            }
         if self._before is not None:
             after = dict(self._scan())
             folders = {os.path.dirname(path) for path in self._before} | {""}

@@ -19,14 +19,15 @@ _STATE = "application/vnd.jupyter.widget-state+json"
 _ACCIDENTAL = [
     (re.compile(r"\b0x[0-9a-fA-F]{6,}\b"), "0x"),
     (re.compile(r"ipykernel_\d+/\d+\.py"), "ipykernel.py"),
-    (re.compile(r"\S*[/\\]\.ipykernel[/\\][\d-]+\.py"), "ipykernel.py"),
-    (re.compile(r"\S*ipykernel\.py"), "ipykernel.py"),
     (re.compile(r"sk-(container|estimator)-id-\d+"), "sk-id"),
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
 ]
+# The file of a cell, by its path; looked for in words that may have it, as a picture inside of HTML is one word of millions.
+_FILE_OF_CELL = re.compile(r"^.*(?:[/\\]\.ipykernel[/\\][\d-]+|ipykernel)\.py", re.DOTALL)
 # How long something took: two straight runs may agree on it by chance, as it is rounded.
 _DURATION = re.compile(
-    r"\d+(?:\.\d+)?(?:e-?\d+)?\s?(?:ns|µs|μs|us|ms|msec|s|secs?|seconds?|min|mins|minutes?|it/s|s/it)\b|\d+:\d\d(?::\d\d)?"
+    r"(?<!\d)\d+(?::\d\d(?::\d\d)?"
+    r"|(?:\.\d+)?(?:e-?\d+)?\s?(?:ns|µs|μs|us|ms|msec|s|secs?|seconds?|min|mins|minutes?|it/s|s/it)\b)"
 )
 
 
@@ -113,6 +114,9 @@ def plain(text: str) -> str:
     """A text without what names a place or a process."""
     for pattern, replacement in _ACCIDENTAL:
         text = pattern.sub(replacement, text)
+    if "ipykernel" in text:
+        words = re.split(r"(\s+)", text)
+        text = "".join(_FILE_OF_CELL.sub("ipykernel.py", word) if "ipykernel" in word else word for word in words)
     return re.sub(r"mlops-lab-verify-\w+/(straight|again|pipeline)", "folder", text)
 
 
