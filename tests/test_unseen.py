@@ -30,9 +30,14 @@ READERS = {
     "a subprocess": ("import subprocess, sys", "print(subprocess.run([sys.executable, 'script.py'], capture_output=True))"),
     "a script of the shell": ("", "%%bash\nwhile read line; do echo $line; done < data.csv"),
     "a process of Python's": (
-        "import multiprocessing\nname = 'da' + 'ta.csv'",
-        "with multiprocessing.get_context('fork').Pool(1) as pool:\n    print(pool.apply(eval, ('open(\"da\" + \"ta.csv\").read()',)))",
+        "import multiprocessing",
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n    print(pool.apply(eval, (code,)))",
     ),
+    "a process of Python's that begins anew": (
+        "import multiprocessing",
+        "with multiprocessing.get_context('spawn').Pool(1) as pool:\n    print(pool.apply(eval, (code,)))",
+    ),
+    "workers of joblib": ("from joblib import Parallel, delayed", "print(Parallel(2)([delayed(eval)(code)] * 2))"),
 }
 
 
@@ -42,7 +47,7 @@ def test_a_file_that_is_opened_unseen_is_a_reason_to_run_again(notebook, tmp_pat
     imports, code = READERS[reader]
     (tmp_path / "script.py").write_text("print(open('da' + 'ta.csv').read())")
     (tmp_path / "data.csv").write_text("a\n1\n")
-    path = notebook([("step:first", f"import sys\n{imports}\nx = 1"), ("step:use", code)])
+    path = notebook([("step:first", f'import sys\n{imports}\ncode = \'open("da" + "ta.csv").read()\''), ("step:use", code)])
     assert statuses(path) == {"first": "done", "use": "done"}
     assert statuses(path) == {"first": "cached", "use": "cached"}
     (tmp_path / "data.csv").write_text("a\n2\n")
@@ -150,6 +155,8 @@ def test_folders_that_the_code_names_are_watched_too(tmp_path):
         ("import pandas as pd\npd.read_csv(p)", False),
         ("import pandas as pd\npd.read_hdf(p)", True),
         ("import helper", True),
+        ("from joblib import dump", False),
+        ("import joblib\njoblib.Parallel(2)", True),
     ],
 )
 def test_packages_that_may_open_files_in_c_are_known_by_their_imports(code, may):

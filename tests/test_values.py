@@ -1,4 +1,4 @@
-"""Values come back exactly: each row of `value_rows.py` is made in one process and loaded in another."""
+"""Values come back exactly: each row of `value_rows.py` and `package_rows.py` is made in one process and loaded in another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.value_rows import ROWS, Row
+from tests.package_rows import ROWS
+from tests.value_rows import Row
 
 
 @pytest.fixture(scope="module")

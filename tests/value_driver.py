@@ -1,4 +1,4 @@
-"""Makes the values of `value_rows.py`, or loads them in another process, and writes down what they look like.
+"""Makes the values of `value_rows.py` and `package_rows.py`, or loads them in another process, and notes what they look like.
 
     python tests/value_driver.py save|load FOLDER
 
@@ -18,8 +18,9 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)
 from mlops_lab.runtime.load import runtime_module  # noqa: E402
+from tests.package_rows import ROWS  # noqa: E402
 from tests.portrait import portrait  # noqa: E402
-from tests.value_rows import ROWS, Row  # noqa: E402
+from tests.value_rows import Row  # noqa: E402
 
 kit = runtime_module("kit")
 

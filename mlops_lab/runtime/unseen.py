@@ -23,6 +23,7 @@ _EVENT = struct.Struct("iIII")
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([\w., \t]+))", re.MULTILINE)
 _PLACE = re.compile(r"""["']([/~.][^"'\n*?\[]*)""")
 _PATTERN = re.compile(r"""["']([^"'\n*?\[]*[*?\[][^"'\n/ ]*\.\w+)["']""")
+_IN_PROCESSES = re.compile(r"\b(?:multiprocessing|ProcessPoolExecutor|Parallel)\b")  # which may be started without a word
 # What these open, they open through Python.
 _OPEN_IN_PYTHON = frozenset(
     "numpy pandas scipy sklearn matplotlib mpl_toolkits seaborn statsmodels PIL networkx sympy plotly bokeh altair IPython "
@@ -120,13 +121,15 @@ def patterns(code: str) -> list[str]:
 
 
 def may_open(code: str, modules: Iterable[str]) -> bool:
-    """True if code, or the modules of these files that it uses, imports a package that may open files in C."""
+    """True if code, or the modules of these files that it uses, may start processes or open files in C."""
     files = [Path(module) for module in modules]
     texts = [code, *(file.read_text("utf-8", "replace") for file in files if file.is_file())]
     own = {part for file in files for part in (file.stem, *file.parts)}
     names = {name.split(".")[0] for text in texts for name in _imported(text)}
     unknown = names - own - _OPEN_IN_PYTHON - sys.stdlib_module_names
-    return bool(unknown) or ("pandas" in names and any("hdf" in text.lower() for text in texts))
+    if unknown or any(map(_IN_PROCESSES.search, texts)):
+        return True
+    return "pandas" in names and any("hdf" in text.lower() for text in texts)
 
 
 def _imported(text: str) -> list[str]:
