@@ -71,6 +71,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     keep: list[str] | None = None
     files_read: dict[str, str] = {}
     files_perhaps_read: list[str] = []  # of these, what another step may have opened that ran at the same time
+    files_replayed: dict[str, int] = {}  # of these, what a cell read that every step runs again -> its number
     files_written: dict[str, str] = {}
     metrics: dict[str, float] = {}
     notebook: str = ""

@@ -1,6 +1,6 @@
 """Run by the hidden cells of a step notebook, with PHASE set to `begin` or `end`: makes the runtime importable, calls it.
 
-PHASE `path` comes before the prelude, whose imports look where a step above has said. PHASE `keep` stores a whole namespace,
+PHASE `prelude` comes before the prelude, whose imports look where a step above has said. PHASE `keep` stores a whole namespace,
 that of a notebook which was run without steps. PHASE `restore` is for people who look into a step: ORDER names its order, which
 has with it the code to run first (`before`) and the environment that was set.
 
@@ -61,9 +61,9 @@ def _main(phase):
     kit = _runtime()
     if phase == "import":  # in the parent that kernels are forked from
         return
-    if phase == "path":  # before the prelude
+    if phase == "prelude":
         with open(os.environ["MLOPS_LAB_ORDER"], encoding="utf-8") as file:
-            kit.set_path(json.load(file))
+            kit.before_prelude(json.load(file), get_ipython())  # noqa: F821
         return
     if phase == "begin":
         _keep_all_outputs(get_ipython())  # noqa: F821

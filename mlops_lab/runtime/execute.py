@@ -170,9 +170,9 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
             assert self.kc is not None
             self.kc.execute(_CALL.format(phase="import"), silent=True, store_history=False, allow_stdin=False)
             self.ready()
-        if self.moves_path():  # before the prelude, which imports
+        if os.path.exists(self.order):  # before the prelude, which imports and may read files
             assert self.kc is not None
-            self.kc.execute(_CALL.format(phase="path"), silent=True, store_history=False, allow_stdin=False)
+            self.kc.execute(_CALL.format(phase="prelude"), silent=True, store_history=False, allow_stdin=False)
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type != "code":
                 continue
@@ -205,14 +205,6 @@ class _Client(OwnSockets, PapermillNotebookClient):  # type: ignore[misc]
                 self.nb_man.cell_complete(cell, cell_index=index)
                 if not hidden:
                     self.report("cell_finished", cell=number, seconds=time.monotonic() - started, status=status)
-
-    def moves_path(self) -> bool:
-        """True if a step above has changed where modules are looked for."""
-        try:
-            with open(self.order, "rb") as file:
-                return b'"@sys.path": [' in file.read()
-        except OSError:  # a notebook without one
-            return False
 
     def _note_displays(self, cell: Any, index: int) -> None:
         """Which outputs have a name (`display_id`), by which a cell of another step may change them."""

@@ -36,6 +36,7 @@ from . import commands, reloaded, unflushed, unseen
 
 if TYPE_CHECKING:
     from .journal import Journal  # which stays beside the engine
+    from .replays import Prelude
 
 TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # MLflow's store of one's own, where there is no server
 _MANY_NAMES = 20_000
@@ -61,32 +62,46 @@ class OpenedFiles:
     ) -> None:
         """`code` is that of the step and those above, `modules` gives the files of the modules beside the notebook."""
         self.folder = os.path.realpath(folder) + os.sep
-        self._journal = journal
+        self._journal: Journal | None = None
+        self._journal_of_step = journal
         self._names_of_folder = tuple({self.folder, os.path.abspath(folder) + os.sep})
         self._ignored = _ignored(self.folder)
         self.watching = False
-        self._began = time.time_ns()
+        self._began = 0
         self._opened: dict[str, _Signature | None] = {}  # to be read -> as it was then
         self._seen: dict[str, str] = {}  # asked about or listed -> state
         self._written: dict[str, _Signature | None] = {}  # -> as it was before
         self._databases: dict[str, _Signature | None] = {}
         self._before: dict[str, _Signature] | None = None  # the notebook's folder before the first child process
         self._code, self._modules = code, modules
+        self.prelude: Prelude | None = None
+        self._rewritten: set[str] = set()  # by the prelude, as it does in every step
+        self.replayed: dict[str, int] = {}  # what the prelude opened or listed -> the cell
         self._unseen, self._processes_read = unseen.Opened(), False
         self._own = threading.local()
         self._wrapped: dict[str, Any] = {}
         sys.addaudithook(self._hook)
 
+    def begin(self, prelude: Prelude) -> None:
+        """Begin to watch, while the prelude runs: what it writes counts as no step's."""
+        self.prelude = prelude
+        self._look()
+
+    def pause(self) -> None:
+        """The prelude has run, and what the step reads is loaded now."""
+        if self.prelude is not None:
+            self.prelude.end()
+        self.prelude, self.watching = None, False
+        self._unseen.take()
+
     def start(self) -> None:
-        """Begin to watch."""
-        if unseen.may_open(self._code, ()):
-            self._unseen.begin(self.folder, self._code)
-            for pattern in unseen.patterns(self._code):
-                folder, name = os.path.split(self._full(os.path.expanduser(pattern)))
-                if self._name(folder) is not None and os.path.isdir(folder):
-                    self._note_names(f"{self._name(folder)}/", state_of(f"{folder}/"), fnmatch.translate(name))
-        self.watching = True
-        self._began = time.time_ns()
+        """Begin to watch the step itself."""
+        if self._began:
+            self._unseen.forget()
+            self.watching = True
+        else:
+            self._look()
+        self._journal = self._journal_of_step
         for name in ("stat", "access"):
             real = getattr(os, name)
             wrapped = self._telling(real, name)
@@ -95,6 +110,16 @@ class OpenedFiles:
                     support.add(wrapped)
             self._wrapped[name] = real
             setattr(os, name, wrapped)
+
+    def _look(self) -> None:
+        if unseen.may_open(self._code, ()):
+            self._unseen.begin(self.folder, self._code)
+            for pattern in unseen.patterns(self._code):
+                folder, name = os.path.split(self._full(os.path.expanduser(pattern)))
+                if self._name(folder) is not None and os.path.isdir(folder):
+                    self._note_names(f"{self._name(folder)}/", state_of(f"{folder}/"), fnmatch.translate(name))
+        self.watching = True
+        self._began = time.time_ns()
 
     def stop(self) -> None:
         """Watch no longer. What was seen stays."""
@@ -197,8 +222,9 @@ class OpenedFiles:
         writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
         if writes:
             self._writes(name)
-        elif name not in self._written:
+        elif name not in self._written and name not in self._rewritten:
             self._opened.setdefault(name, _signature(self._full(name)))
+            self._replay(name)
 
     def _change(self, *paths: Any) -> None:
         for path in paths:
@@ -206,7 +232,14 @@ class OpenedFiles:
             if name is not None:
                 self._writes(name)
 
+    def _replay(self, name: str) -> None:
+        if self.prelude is not None and not name.startswith(TRACKING) and not _called_by(_FINDERS):
+            self.replayed.setdefault(name, self.prelude.cell())
+
     def _writes(self, name: str) -> None:
+        if self.prelude is not None:
+            self._rewritten.add(name)
+            return
         reloaded.writes(self._full(name))
         self._written.setdefault(name, _signature(self._full(name)))
         if self._journal:
@@ -241,6 +274,7 @@ class OpenedFiles:
         known = self._seen.get(f"{name}/")
         if name is not None and (known is None or known[:1] == "?") and not _called_by(_LISTING):
             self._note_names(f"{name}/", state_of(self._full(name) + "/"), _looked_for())
+            self._replay(f"{name}/")
 
     def _note_names(self, folder: str, state: str, pattern: str) -> None:
         self._seen[folder] = _joined(self._seen.get(folder), _narrowed(state, pattern))
@@ -253,7 +287,7 @@ class OpenedFiles:
         path = os.fsdecode(database)
         path = path.removeprefix("file:").partition("?")[0] if path.startswith("file:") else path
         name = self._name(path) if path and path != ":memory:" else None
-        if name is not None:
+        if name is not None and self.prelude is None:
             self._databases.setdefault(name, _signature(self._full(name)))
             if self._journal and "mode=ro" not in os.fsdecode(database):
                 self._journal.before_database(self._full(name))
@@ -274,7 +308,7 @@ class OpenedFiles:
                 if " -" in command:  # `ls -l`, `du -h`: sizes, too
                     for name in os.listdir(folder):
                         self._asked(os.path.join(folder, name))
-        if self._before is None:
+        if self._before is None and self.prelude is None:
             self._before = dict(self._scan())
 
     def _may_open_unseen(self) -> bool:

@@ -54,6 +54,7 @@ from .files import OpenedFiles
 from .loading import DELETED, IPYTHONS_OWN, Loader
 from .pack import Packed, Refused, ends_early, numpy_atoms, pack, pack_skeleton
 from .preview import preview
+from .replays import Prelude
 from .sharing import ordered, partition
 from .store import Store
 
@@ -88,7 +89,8 @@ class Kit(Loader):
         unflushed.put([])
         ambient.watch(self.order["folder"], code)
         counters.watch(code, self.names)
-        files = OpenedFiles(self.order["folder"], self._journal(), code, self._local_modules)
+        files = _files or _watched(self.order)
+        files.pause()
         prelude = set(self.names)
         applied = self.restore()
         twins.settle(self.names)
@@ -110,15 +112,6 @@ class Kit(Loader):
         self.generators.start(self.names)
         self.imports.start()
         shown.watch()
-
-    def _journal(self) -> Any:
-        """Where to write down what the step does to files, if it may have to be taken back."""
-        asked = self.order.get("journal")
-        if not asked:
-            return None
-        from .journal import Journal  # which stays beside the engine
-
-        return Journal(**asked)
 
     def _baseline(self, prelude: set[str]) -> None:
         """Digest what was loaded, and what the prelude bound, as it is before the step's first cell."""
@@ -249,7 +242,7 @@ class Kit(Loader):
                 "inputs": self.inputs,  # with what the cells' own imports brought
                 "states": self.states.used(),
                 "outputs": outputs,
-                **self._files_used(),
+                **_used(self.files),
                 "late_states": self.states.late(),
                 "undeclared_states": undeclared,
                 "seconds": self.seconds,
@@ -293,20 +286,8 @@ class Kit(Loader):
             return False
         return self._value(member) is not self.patched[member]
 
-    def _files_used(self) -> dict[str, Any]:
-        with self.files.paused():
-            return {
-                "files_read": self.files.reads(),
-                "files_perhaps_read": self.files.perhaps_read(),
-                "files_written": self.files.writes(),
-            }
-
     def _report_files_of_failure(self, result: Any) -> None:
-        """A step that failed for want of a file must run again once a step above has written it."""
-        if getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None):
-            used = self._files_used()
-            with self.files.paused():
-                self._report(used)
+        _report_failure(result, self.files, self.order["result"])
 
     def _refuse(self, findings: list[guard.Finding]) -> None:
         if findings:
@@ -387,13 +368,6 @@ class Kit(Loader):
             outputs[name] = {"version": [bundle, bundle], "type": self._type(name), "bytes": size,
                              "preview": preview(value), "unread": True}  # fmt: skip
 
-    def _local_modules(self) -> set[str]:
-        """Source files of imported modules that lie beside the notebook: they are part of what the step depends on."""
-        folder = os.path.realpath(self.order["folder"])
-        return {
-            os.path.relpath(os.path.realpath(m.__file__ or ""), folder) for m in modules.local(self.order["folder"]).values()
-        }
-
     def _metrics(self) -> dict[str, float]:
         found = {}
         for name in self.order.get("metrics", ()):
@@ -420,19 +394,69 @@ class Kit(Loader):
         )
 
     def _report(self, news: dict[str, Any]) -> None:
-        path = self.order["result"]
-        known = {}
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                known = json.load(file)
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            json.dump({**known, **news}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(path + ".new", path)
+        _write_down(self.order["result"], news)
 
 
-def set_path(order: dict[str, Any]) -> None:
-    """Look for modules where a step above has said, so that the prelude can import them."""
-    bundle = Store(order["store"]).open(order["current"]["@sys.path"][0])
-    ambient.write("@sys.path", bundle.part(bundle.header.stream).tobytes())
+def _write_down(path: str, news: dict[str, Any]) -> None:
+    known = {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            known = json.load(file)
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump({**known, **news}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".new", path)
+
+
+def _used(files: OpenedFiles) -> dict[str, Any]:
+    with files.paused():
+        return {
+            "files_read": files.reads(),
+            "files_perhaps_read": files.perhaps_read(),
+            "files_written": files.writes(),
+            "files_replayed": files.replayed,
+        }
+
+
+def _report_failure(result: Any, files: OpenedFiles, path: str) -> None:
+    """A step that failed for want of a file must run again once a step above has written it."""
+    if getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None):
+        used = _used(files)
+        with files.paused():
+            _write_down(path, used)
+
+
+def before_prelude(order: dict[str, Any], shell: Any) -> None:
+    """Watch what the prelude reads, and look for its modules where a step above has said."""
+    global _files
+    _files = _watched(order)
+    _files.begin(Prelude(shell, order["sources"]))
+    shell.events.register("post_run_cell", lambda result: _of_prelude(result, order["result"]))
+    if "@sys.path" in order["current"]:
+        bundle = Store(order["store"]).open(order["current"]["@sys.path"][0])
+        ambient.write("@sys.path", bundle.part(bundle.header.stream).tobytes())
+
+
+def _of_prelude(result: Any, path: str) -> None:
+    if _files is not None and _files.prelude is not None:
+        _report_failure(result, _files, path)
+
+
+_files: OpenedFiles | None = None
+
+
+def _watched(order: dict[str, Any]) -> OpenedFiles:
+    journal = order.get("journal")
+    if journal:
+        from .journal import Journal  # which stays beside the engine
+
+        journal = Journal(**journal)
+    code = "\n".join(source for _, source in order["sources"])
+    return OpenedFiles(order["folder"], journal or None, code, lambda: _local_files(order["folder"]))
+
+
+def _local_files(folder: str) -> set[str]:
+    """Source files of imported modules that lie beside the notebook: they are part of what the step depends on."""
+    place = os.path.realpath(folder)
+    return {os.path.relpath(os.path.realpath(module.__file__ or ""), place) for module in modules.local(folder).values()}

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import conflicts, folder, handback
+from . import conflicts, folder, handback, replays
 from .files import state_of
 from .page import Page
 
@@ -44,7 +44,16 @@ _CALLS = {"mlops-lab-inputs": _CALL.format(phase="begin"), "mlops-lab-outputs": 
 # Where KFP's own MLflow plugin has a task log; MLflow refuses this run in an experiment that the notebook chose.
 _RUN_OF_THE_TASK = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 # What the ledger says of a step that did nothing.
-_NOTHING: dict[str, Any] = {"outputs": {}, "files": {}, "sources": [], "dotted": [], "above": [], "reads": {}, "writes": {}}
+_NOTHING: dict[str, Any] = {
+    "outputs": {},
+    "files": {},
+    "sources": [],
+    "dotted": [],
+    "above": [],
+    "reads": {},
+    "writes": {},
+    "last": 0,
+}
 
 Version = list[str]
 
@@ -239,7 +248,12 @@ class _Work:
             return {"status": "rejected" if rejected else "failed", "failure": {**failure, "code": code}}
         if "outputs" not in self.result:
             return {"status": "failed", "failure": {"kind": "error", "message": "the step ended without storing its outputs"}}
-        return None
+        above = [
+            (name, entry["last"], entry["writes"]) for name, entry in self.ledger.items() if entry["place"] < self.step["place"]
+        ]
+        message = replays.changed(self.name, self.result.get("files_replayed", {}), self.result.get("files_read", {}), above)
+        failure = {"kind": "refused", "message": message, "code": "ML207"}
+        return {"status": "failed", "failure": failure} if message else None
 
     def _order(self, given: dict[str, Any]) -> dict[str, Any]:
         order = dict(self.step["order"])
@@ -327,6 +341,7 @@ class _Work:
                 mine["outputs"][name] = None
             elif not output.get("unread"):
                 mine["outputs"][name] = {"version": output["version"], "declared": name in self.step["outputs"]}
+        mine["last"] = max(self.step["order"].get("numbers", ()), default=0)
         written = [path for path in self.result.get("files_written", {}) if not path.endswith("/")]
         mine["files"] = folder.changes(self.folder, self.before, self.blobs)
         for path in mine["files"].keys() - mine["writes"].keys():  # by a library or a process that isn't watched

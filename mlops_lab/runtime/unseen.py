@@ -26,9 +26,8 @@ _PATTERN = re.compile(r"""["']([^"'\n*?\[]*[*?\[][^"'\n/ ]*\.\w+)["']""")
 _IN_PROCESSES = re.compile(r"\b(?:multiprocessing|ProcessPoolExecutor|Parallel)\b")  # which may be started without a word
 # What these open, they open through Python.
 _OPEN_IN_PYTHON = frozenset(
-    "numpy pandas scipy sklearn matplotlib mpl_toolkits seaborn statsmodels PIL networkx sympy plotly bokeh altair IPython "
-    "ipywidgets tqdm joblib yaml requests mlflow mlops_lab papermill kfp nbformat nltk imblearn shap mlxtend river hmmlearn "
-    "lmfit dateutil pytz patsy numba cloudpickle dill rich tabulate packaging psutil typing_extensions pydantic".split()
+    "numpy pandas scipy sklearn matplotlib seaborn statsmodels PIL networkx sympy plotly bokeh altair IPython ipywidgets tqdm "
+    "joblib yaml requests mlflow mlops_lab imblearn shap mlxtend river lmfit patsy cloudpickle".split()
 )
 
 

@@ -258,8 +258,8 @@ class Executor:
         )
         attempt.orphaned = outcome.kind == "died" and warm is not None and warm.is_gone()
         written = folder / "result.json"
-        if written.exists():
-            news = json.loads(written.read_text(encoding="utf-8"))
+        news = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
+        if news:
             for name in (
                 "inputs",
                 "states",
@@ -269,12 +269,13 @@ class Executor:
                 "outputs",
                 "files_read",
                 "files_perhaps_read",
+                "files_replayed",
                 "files_written",
                 "metrics",
             ):
                 setattr(result, name, news.get(name, getattr(result, name)))
             result.data_seconds = news.get("seconds", {})
-        else:  # it ended before it had loaded its inputs
+        if "inputs" not in news:  # it ended before it had loaded its inputs
             reads = planned.reads
             result.inputs = {n: attempt.current.get(n) for n in (reads if reads is not None else attempt.current)}
         result.keep = None if planned.keep is None else sorted(planned.keep)
@@ -284,7 +285,7 @@ class Executor:
             result.status = "rejected" if rejected else "failed"
             if rejected:
                 result.failure.kind = "rejected"
-        elif "outputs" not in json.loads(written.read_text(encoding="utf-8")):
+        elif "outputs" not in news:
             result.failure = ev.Failure(kind="error", message="the step ended without storing its outputs")
         else:
             result.status = "done"

@@ -25,6 +25,7 @@ from mlops_lab.errors import MlopsLabError, RunError
 from mlops_lab.plan import Plan
 from mlops_lab.results import Result, ResultStore, Version, apply_outputs, stale_input
 from mlops_lab.runs import Home, RunFolder
+from mlops_lab.runtime import replays
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 from mlops_lab.targets import Listener, Options, schedule
 from mlops_lab.targets.attempt import Attempt, Executor
@@ -249,6 +250,7 @@ class _Engine:
                 if not task.result:
                     ready.append((task, current))
             if task.result:
+                self._refuse_replayed(task)
                 task.committed = True
                 self.emit(ev.StepCommitted(step=task.name, attempt=task.result.attempt))
                 if task.failed and self.options.fail_fast:
@@ -267,6 +269,24 @@ class _Engine:
             failure = ev.Failure(kind="refused", code=found[0].code, message=found[0].message)
             task.result = msgspec.structs.replace(result, status="failed", outputs={}, failure=failure)
             self.emit(ev.StepFinished(step=task.name, attempt=0, status="failed", seconds=0.0, failure=failure))
+
+    def _refuse_replayed(self, task: Task) -> None:
+        """Refuse a result for which a setup cell was run on what a step between them had changed."""
+        result = task.result
+        if result is None or result.status != "done" or not result.files_replayed:
+            return
+        above = [other for other in self.tasks[: self.tasks.index(task)] if other.result]
+        writers = [(o.name, max(o.planned.step.numbers), o.result.files_written) for o in above if o.result]
+        message = replays.changed(task.name, result.files_replayed, result.files_read, writers)
+        if message:
+            self.results.discard(result)
+            failure = ev.Failure(kind="refused", code="ML207", message=message)
+            task.result = msgspec.structs.replace(result, status="failed", outputs={}, failure=failure)
+            self.emit(
+                ev.StepFinished(
+                    step=task.name, attempt=result.attempt, status="failed", seconds=result.seconds, failure=failure
+                )
+            )
 
     def _advance_in_order(self) -> bool:
         """Walk the steps in notebook order: what a step left counts once nothing above it can change what it read."""
@@ -307,6 +327,8 @@ class _Engine:
                 if not task.result:
                     ready.append((task, dict(current)))
             if task.result and not waiting and not (task.failed and unsettled):
+                if not unsettled and not task.committed:
+                    self._refuse_replayed(task)
                 apply_outputs(current, task.result)
                 if not unsettled and not task.committed:
                     task.committed = True

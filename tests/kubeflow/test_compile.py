@@ -341,12 +341,12 @@ def carriers(made):
     return [name for name in made.tasks if "RUNTIME = " in source_of(made, name)]
 
 
-def test_the_runtime_comes_with_the_first_steps_and_with_a_task_of_its_own_where_these_are_many_or_full():
+def test_the_runtime_comes_with_the_first_step_and_with_a_task_of_its_own_where_there_are_several_or_it_is_full():
     chain = compiled([("step:a", "x = 1"), ("step:b", "print(x)")])
     assert chain.tasks == chain.steps == ("a", "b")
     assert carriers(chain) == ["a"] and "# Runtime: comes with a, and" in chain.yaml
     two = compiled([("step:a", "x = 1"), ("step:b", "y = 2"), ("step:c", "print(x, y)")])
-    assert two.tasks == ("a", "b", "c") and carriers(two) == ["a", "b"]
+    assert two.tasks == ("prepare", "a", "b", "c") and carriers(two) == ["prepare"]
     three = compiled([("step:a", "x = 1"), ("step:b", "y = 2"), ("step:c", "z = 3"), ("step:prepare", "print(x, y, z)")])
     assert three.tasks == ("prepare-steps", "a", "b", "c", "prepare", "finish")[: len(three.tasks)]
     assert carriers(three) == ["prepare-steps"] and "# Runtime: comes with prepare-steps, and" in three.yaml

@@ -35,7 +35,6 @@ from mlops_lab.tracking import keeps_own_books
 
 _NAMES_OF_SOURCE = {"kfp", "dsl", "print", "_run"}
 _DEFAULT_OPTIONS = Options()
-_CARRIERS, _FEW = 2, 6  # steps at the most that each bring the runtime, in a pipeline of so many (docs/decisions/002)
 _PLAIN = inspect.Parameter.POSITIONAL_OR_KEYWORD
 # As `runtime/kit.py` and `runtime/definitions.py` ask.
 _MAY_PATCH = re.compile(r"^\s*\w+(\.\w+)+\s*=[^=]|\bsetattr\(", re.MULTILINE)
@@ -95,19 +94,18 @@ class _Compiler:
         self.guards = guard.tables(plan)
         self.rest = _rest(plan)
         self.interfaces = Interfaces(plan, self.selection.needed)
-        if not self._can_be_carried_by_steps():
+        if not self._can_be_carried_by_step():
             self.interfaces = Interfaces(plan, self.selection.needed, prepare=True)
         names = Names()
         self.values = tuple(Value(names.new(p.name), p, native_type(p)) for p in self.interfaces.parameters)
 
-    def _can_be_carried_by_steps(self) -> bool:
-        """True if the steps that wait for none can bring the runtime and the files, and the workflow has room for that.
+    def _can_be_carried_by_step(self) -> bool:
+        """True if one step waits for none, and can bring the runtime and the files (docs/decisions/002).
 
         Asked of the whole pipeline, so that parts of it have the same tasks.
         """
         first = [step for step in self.plan.steps if not self.interfaces.waits_for[step.name]]
-        few = len(first) == 1 or (len(first) <= _CARRIERS and len(self.plan.steps) <= _FEW)
-        return few and all(limits.container_size(self._code(step), self.needs) <= limits.ARGUMENT for step in first)
+        return len(first) == 1 and limits.container_size(self._code(first[0]), self.needs) <= limits.ARGUMENT
 
     def compile(self) -> Compiled:
         from kfp import dsl

@@ -1,0 +1,53 @@
+"""What the cells read that are run again in each step (setup cells, imports and what they configure).
+
+From top to bottom they ran once. Where a step below them has changed such a file, a later step would read it changed. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .files import concerns
+
+Writer = tuple[str, int, Mapping[str, str]]  # a step, its last cell, what it wrote
+
+
+class Prelude:
+    """The cells of the notebook that a step's kernel runs before those of the step."""
+
+    def __init__(self, shell: Any, sources: Iterable[tuple[int, str]]) -> None:
+        self._shell, self._sources, self._code = shell, list(sources), ""
+        shell.events.register("pre_run_cell", self._begins)
+
+    def cell(self) -> int:
+        """The number of the cell at work; 0 if it can't be told."""
+        frame: Any = sys._getframe(1)
+        while frame is not None and frame.f_globals is not self._shell.user_ns:
+            frame = frame.f_back
+        line = self._code.splitlines()[frame.f_lineno - 1 : frame.f_lineno] if frame is not None else []
+        whole = [number for number, source in self._sources if source == self._code]
+        part = [number for number, source in self._sources for text in line if text.strip() and text.strip() in source]
+        return (whole or part or [0])[0]
+
+    def end(self) -> None:
+        """The cells of the step begin."""
+        self._shell.events.unregister("pre_run_cell", self._begins)
+
+    def _begins(self, info: Any) -> None:
+        self._code = info.raw_cell
+
+
+def changed(step: str, replayed: Mapping[str, int], reads: Mapping[str, str], writers: Iterable[Writer]) -> str:
+    """What is wrong, or nothing. `replayed`: path -> the cell that read it; `reads`: its state; `writers`: the steps above."""
+    for writer, last, writes in writers:
+        for path, cell in replayed.items():
+            names = [change.lstrip("~")[1:] for change in writes.get(path, "").split("/") if change]
+            if last > cell and path in writes and (path[-1:] != "/" or any(map(concerns(reads.get(path, "")), names))):
+                return (
+                    f"ML207: cell {cell} is run again in step {step!r} and reads {path}, which step {writer!r} has changed: "
+                    f"from top to bottom, it was read before that. Read it in a step, or write to another file."
+                )
+    return ""
