@@ -369,4 +369,5 @@ RUNTIME_CODES = {
     "ML205": "on a fixed graph, a step turned out to need what a step it doesn't wait for may have changed",
     "ML206": "pyplot's current figure is one that an earlier step left open",
     "ML207": "a cell that each step runs again reads a file that a step has changed",
+    "ML208": "a cell that each step runs again gives another value each time",
 }

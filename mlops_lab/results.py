@@ -72,6 +72,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     files_read: dict[str, str] = {}
     files_perhaps_read: list[str] = []  # of these, what another step may have opened that ran at the same time
     files_replayed: dict[str, int] = {}  # of these, what a cell read that every step runs again -> its number
+    replayed: dict[str, str] = {}  # variable -> digest, of what such a cell bound and the step read
     files_written: dict[str, str] = {}
     metrics: dict[str, float] = {}
     notebook: str = ""

@@ -43,6 +43,7 @@ from . import (
     modules,
     opened,
     registries,
+    replays,
     running,
     session,
     shown,
@@ -54,7 +55,6 @@ from .files import OpenedFiles
 from .loading import DELETED, IPYTHONS_OWN, Loader
 from .pack import Packed, Refused, ends_early, numpy_atoms, pack, pack_skeleton
 from .preview import preview
-from .replays import Prelude
 from .sharing import ordered, partition
 from .store import Store
 
@@ -74,6 +74,7 @@ class Kit(Loader):
         super().__init__(order, shell)
         self.before: dict[tuple[str, ...], str] = {}
         self.seconds = {"load": 0.0, "save": 0.0}
+        self.replayed_values: dict[str, str] = {}
         self.imports = modules.Watch(order["folder"], self._note_module)
 
     # -- before the cells ----------------------------------------------------------------------------------------
@@ -95,6 +96,7 @@ class Kit(Loader):
         applied = self.restore()
         twins.settle(self.names)
         self._baseline(prelude)
+        self._note_replayed()
         self.states.look(applied)
         self.seconds["load"] = time.perf_counter() - started
         needed = sorted(name for name in set(self.wanted) if self.inputs.get(name))
@@ -112,6 +114,14 @@ class Kit(Loader):
         self.generators.start(self.names)
         self.imports.start()
         shown.watch()
+
+    def _note_replayed(self) -> None:
+        """Which values of the prelude the step reads: they must be those that other steps have had."""
+        reads = self.order["reads"]
+        own = {word for n, source in self.order["sources"] if n in self.order["numbers"] for word in re.findall(r"\w+", source)}
+        for name in own if reads is None else own & set(reads):
+            if self.inputs.get(name, "") is None and (digest := replays.digest(self.names.get(name, ...))):
+                self.replayed_values[name] = digest
 
     def _baseline(self, prelude: set[str]) -> None:
         """Digest what was loaded, and what the prelude bound, as it is before the step's first cell."""
@@ -243,6 +253,7 @@ class Kit(Loader):
                 "states": self.states.used(),
                 "outputs": outputs,
                 **_used(self.files),
+                "replayed": self.replayed_values,
                 "late_states": self.states.late(),
                 "undeclared_states": undeclared,
                 "seconds": self.seconds,
@@ -431,7 +442,7 @@ def before_prelude(order: dict[str, Any], shell: Any) -> None:
     """Watch what the prelude reads, and look for its modules where a step above has said."""
     global _files
     _files = _watched(order)
-    _files.begin(Prelude(shell, order["sources"]))
+    _files.begin(replays.Prelude(shell, order["sources"]))
     shell.events.register("post_run_cell", lambda result: _of_prelude(result, order["result"]))
     if "@sys.path" in order["current"]:
         bundle = Store(order["store"]).open(order["current"]["@sys.path"][0])

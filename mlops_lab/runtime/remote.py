@@ -145,9 +145,14 @@ class _Work:
 
     def conflict(self) -> dict[str, Any] | None:
         """What went wrong between the steps above, if something did."""
-        message = conflicts.conflict(self.ledger, self.step.get("asks_mlflow", False))
-        failure = {"kind": "refused", "message": message, "code": "ML202"}
+        message = conflicts.conflict(self.ledger, self.step.get("asks_mlflow", False)) or self._differing()
+        failure = {"kind": "refused", "message": message, "code": message[:5]}
         return {"status": "failed", "failure": failure} if message else None
+
+    def _differing(self) -> str:
+        values = [(name, entry["replayed"]) for name, entry in self.ledger.items()]
+        told = (replays.differing(name, found, values[:place]) for place, (name, found) in enumerate(values))
+        return next(filter(None, told), "")
 
     def _put(self, state: zipfile.ZipFile, member: str, target: Path) -> None:
         if not target.exists():
@@ -252,7 +257,9 @@ class _Work:
             (name, entry["last"], entry["writes"]) for name, entry in self.ledger.items() if entry["place"] < self.step["place"]
         ]
         message = replays.changed(self.name, self.result.get("files_replayed", {}), self.result.get("files_read", {}), above)
-        failure = {"kind": "refused", "message": message, "code": "ML207"}
+        values = [(name, entry["replayed"]) for name, entry in self.ledger.items()]
+        message = message or replays.differing(self.name, self.result.get("replayed", {}), values)
+        failure = {"kind": "refused", "message": message, "code": message[:5]}
         return {"status": "failed", "failure": failure} if message else None
 
     def _order(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -341,6 +348,7 @@ class _Work:
                 mine["outputs"][name] = None
             elif not output.get("unread"):
                 mine["outputs"][name] = {"version": output["version"], "declared": name in self.step["outputs"]}
+        mine["replayed"] = self.result.get("replayed", {})
         mine["last"] = max(self.step["order"].get("numbers", ()), default=0)
         written = [path for path in self.result.get("files_written", {}) if not path.endswith("/")]
         mine["files"] = folder.changes(self.folder, self.before, self.blobs)

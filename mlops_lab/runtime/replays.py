@@ -1,17 +1,20 @@
-"""What the cells read that are run again in each step (setup cells, imports and what they configure).
+"""What the cells read and bind that are run again in each step (setup cells, imports and what they configure).
 
-From top to bottom they ran once. Where a step below them has changed such a file, a later step would read it changed. Standard
-library only.
+From top to bottom they ran once. Where a step below them has changed such a file, a later step would read it changed; and what
+they draw or take from a clock is another value in each step. Standard library only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .files import concerns
 
+_PLAIN = (str, bytes, bool, int, float, complex, type(None))
+_HOMES = {"datetime", "uuid", "decimal", "fractions", "pathlib"}  # of values that show all that they are
 Writer = tuple[str, int, Mapping[str, str]]  # a step, its last cell, what it wrote
 
 
@@ -49,5 +52,42 @@ def changed(step: str, replayed: Mapping[str, int], reads: Mapping[str, str], wr
                 return (
                     f"ML207: cell {cell} is run again in step {step!r} and reads {path}, which step {writer!r} has changed: "
                     f"from top to bottom, it was read before that. Read it in a step, or write to another file."
+                )
+    return ""
+
+
+def digest(value: Any) -> str:
+    """The digest of a text, number, date, array, or container of such; nothing for all else, which has no content alone."""
+    try:
+        return hashlib.sha256(repr(_content(value)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    except (TypeError, RecursionError):
+        return ""
+
+
+def _content(value: Any) -> Any:
+    kind = type(value)
+    home = kind.__module__.partition(".")[0]
+    if kind in (list, tuple):
+        return kind.__name__, *map(_content, value)
+    if kind in (set, frozenset):
+        return kind.__name__, *sorted(map(repr, map(_content, value)))
+    if kind is dict:
+        return "dict", *((_content(key), _content(held)) for key, held in value.items())
+    if home == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject:
+        return str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()
+    if kind in _PLAIN or home in _HOMES:
+        return value
+    raise TypeError
+
+
+def differing(step: str, values: Mapping[str, str], above: Iterable[tuple[str, Mapping[str, str]]]) -> str:
+    """What is wrong, or nothing. `values`: variable that such a cell bound and the step reads -> digest; so of those above."""
+    for other, theirs in above:
+        for name in values.keys() & theirs.keys():
+            if values[name] != theirs[name]:
+                return (
+                    f"ML208: {name!r} is another value in step {step!r} than in step {other!r}: the cell that binds it is run "
+                    f"again in each step, and gives another value each time (a random number, the time). Bind it in a step, so "
+                    f"that it is passed on."
                 )
     return ""

@@ -270,6 +270,7 @@ class Executor:
                 "files_read",
                 "files_perhaps_read",
                 "files_replayed",
+                "replayed",
                 "files_written",
                 "metrics",
             ):

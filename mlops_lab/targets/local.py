@@ -271,22 +271,20 @@ class _Engine:
             self.emit(ev.StepFinished(step=task.name, attempt=0, status="failed", seconds=0.0, failure=failure))
 
     def _refuse_replayed(self, task: Task) -> None:
-        """Refuse a result for which a setup cell was run on what a step between them had changed."""
+        """Refuse a result for which a setup cell read, or gave, something else than from top to bottom."""
         result = task.result
-        if result is None or result.status != "done" or not result.files_replayed:
+        if result is None or result.status != "done" or not (result.files_replayed or result.replayed):
             return
-        above = [other for other in self.tasks[: self.tasks.index(task)] if other.result]
-        writers = [(o.name, max(o.planned.step.numbers), o.result.files_written) for o in above if o.result]
+        above = [(other, other.result) for other in self.tasks[: self.tasks.index(task)] if other.result]
+        writers = [(other.name, max(other.planned.step.numbers), found.files_written) for other, found in above]
         message = replays.changed(task.name, result.files_replayed, result.files_read, writers)
+        message = message or replays.differing(task.name, result.replayed, [(o.name, found.replayed) for o, found in above])
         if message:
             self.results.discard(result)
-            failure = ev.Failure(kind="refused", code="ML207", message=message)
+            failure = ev.Failure(kind="refused", code=message[:5], message=message)
             task.result = msgspec.structs.replace(result, status="failed", outputs={}, failure=failure)
-            self.emit(
-                ev.StepFinished(
-                    step=task.name, attempt=result.attempt, status="failed", seconds=result.seconds, failure=failure
-                )
-            )
+            number, seconds = result.attempt, result.seconds
+            self.emit(ev.StepFinished(step=task.name, attempt=number, status="failed", seconds=seconds, failure=failure))
 
     def _advance_in_order(self) -> bool:
         """Walk the steps in notebook order: what a step left counts once nothing above it can change what it read."""

@@ -38,6 +38,16 @@ ROWS = [
           ("step:a", "open('out/a.txt', 'w').close()"), ("step:b", "print(os.listdir('out'))")),
     alone("a file that a step only reads", ("setup", READ + "limit = read('limit.txt')"), ("step:a", "x = read('limit.txt')"),
           ("step:b", "print(limit, x)"), files=FILES),
+    alone("a value that is another each time", ("setup", "import uuid\nname = uuid.uuid4()"), ("step:a", "mine = name"),
+          ("step:b", "print(mine == name)"), expect="refused", says="ML208 'name'"),
+    alone("draws without a seed that an opaque step hands on", ("setup", "import numpy as np\ndrawn = [np.random.rand(3)]"), ("step:a", "n = len(drawn)\nexec('m = drawn')"),
+          ("step:b", "exec('print(m[0] is drawn[0], drawn[0] == m[0])')")),
+    alone("draws with a seed", ("setup", "import numpy as np, random\nnp.random.seed(1)\ndrawn = [np.random.rand(3), random.Random(1).random()]\nnames = {'b', 'a'}"),
+          ("step:a", "mine = drawn[1]\nprint(drawn, sorted(names))"), ("step:b", "print(drawn, sorted(names), mine == drawn[1])")),
+    alone("a value that is another each time, read by one step", ("setup", "import time\nbegan = time.time()"), ("step:a", "x = 1"),
+          ("step:b", "print(x, began > 0)")),
+    alone("a value that is another each time and that a step binds anew", ("setup", "import uuid\nname = uuid.uuid4()"), ("step:a", "name = 'one'"),
+          ("step:b", "print(name)"), ("step:c", "print(name)")),
 ]  # fmt: skip
 
 
