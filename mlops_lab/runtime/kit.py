@@ -91,12 +91,13 @@ class Kit(Loader):
         ambient.watch(self.order["folder"], code)
         counters.watch(code, self.names)
         files = _files or _watched(self.order)
+        replaying = files.prelude
         files.pause()
         prelude = set(self.names)
         applied = self.restore()
         twins.settle(self.names)
         self._baseline(prelude)
-        self._note_replayed()
+        self._note_replayed(replaying)
         self.states.look(applied)
         self.seconds["load"] = time.perf_counter() - started
         needed = sorted(name for name in set(self.wanted) if self.inputs.get(name))
@@ -115,13 +116,13 @@ class Kit(Loader):
         self.imports.start()
         shown.watch()
 
-    def _note_replayed(self) -> None:
+    def _note_replayed(self, prelude: replays.Prelude | None) -> None:
         """Which values of the prelude the step reads: they must be those that other steps have had."""
         reads = self.order["reads"]
         own = {word for n, source in self.order["sources"] if n in self.order["numbers"] for word in re.findall(r"\w+", source)}
         for name in own if reads is None else own & set(reads):
-            if self.inputs.get(name, "") is None and (digest := replays.digest(self.names.get(name, ...))):
-                self.replayed_values[name] = digest
+            if prelude and self.inputs.get(name, "") is None and (known := prelude.value(name, self.names.get(name, ...))):
+                self.replayed_values[name] = known
 
     def _baseline(self, prelude: set[str]) -> None:
         """Digest what was loaded, and what the prelude bound, as it is before the step's first cell."""

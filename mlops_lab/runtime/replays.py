@@ -7,6 +7,7 @@ they draw or take from a clock is another value in each step. Standard library o
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ class Prelude:
 
     def __init__(self, shell: Any, sources: Iterable[tuple[int, str]]) -> None:
         self._shell, self._sources, self._code = shell, list(sources), ""
+        self._ran: list[str] = []
         shell.events.register("pre_run_cell", self._begins)
 
     def cell(self) -> int:
@@ -39,8 +41,15 @@ class Prelude:
         """The cells of the step begin."""
         self._shell.events.unregister("pre_run_cell", self._begins)
 
+    def value(self, name: str, value: Any) -> str:
+        """`CODE:CONTENT`, digests of the cells that name a variable, and of its value; nothing where that can't be told."""
+        content = digest(value)
+        code = "\n".join(cell for cell in self._ran if re.search(rf"\b{re.escape(name)}\b", cell))
+        return content and f"{digest(code)}:{content}"
+
     def _begins(self, info: Any) -> None:
         self._code = info.raw_cell
+        self._ran.append(info.raw_cell)
 
 
 def changed(step: str, replayed: Mapping[str, int], reads: Mapping[str, str], writers: Iterable[Writer]) -> str:
@@ -81,10 +90,12 @@ def _content(value: Any) -> Any:
 
 
 def differing(step: str, values: Mapping[str, str], above: Iterable[tuple[str, Mapping[str, str]]]) -> str:
-    """What is wrong, or nothing. `values`: variable that such a cell bound and the step reads -> digest; so of those above."""
+    """What is wrong, or nothing. `values`: variable that such a cell bound and the step reads -> `CODE:CONTENT`; also of those
+    above. Another setup cell may have bound it anew between the steps."""
     for other, theirs in above:
         for name in values.keys() & theirs.keys():
-            if values[name] != theirs[name]:
+            (code, content), (same, there) = values[name].split(":"), theirs[name].split(":")
+            if code == same and content != there:
                 return (
                     f"ML208: {name!r} is another value in step {step!r} than in step {other!r}: the cell that binds it is run "
                     f"again in each step, and gives another value each time (a random number, the time). Bind it in a step, so "
