@@ -53,6 +53,7 @@ _NOTHING: dict[str, Any] = {
     "reads": {},
     "writes": {},
     "last": 0,
+    "replayed": {},
 }
 
 Version = list[str]

@@ -138,6 +138,19 @@ def test_notebooks_that_stand_alone_agree_or_are_refused(rows, run_all_locally, 
     assert len({row.name for row in rows if row.expect == "equal"} & set(refused)) < len(rows) / 2, refused
 
 
+def test_what_setup_cells_give_and_read_otherwise_is_refused(run_all_locally, notebook):
+    draws = [("setup", "import uuid\nname = uuid.uuid4()"), ("step:a", "mine = name"), ("step:b", "print(mine == name)")]
+    reads = [
+        ("step:first", "open('limit.txt', 'w').write('1')"),
+        ("setup", "limit = open('limit.txt').read()"),
+        ("step:raise", "x = limit\nopen('limit.txt', 'w').write('2')"),
+        ("step:use", "print(limit, x)"),
+    ]
+    runs = run_all_locally([mlops_lab.load(notebook(cells)).plan for cells in (draws, reads)])
+    assert "ML208: 'name' is another value in step 'b' than in step 'a'" in runs[0].log
+    assert "ML207: cell 2 is run again in step 'use' and reads limit.txt, which step 'raise' has changed" in runs[1].log
+
+
 def difference(got, expected, folder, number):
     """The first cell that does not show what it shows in a straight run."""
     kept = [cell for cell in got.cells if "skip" not in cell.metadata.get("tags", ())]
