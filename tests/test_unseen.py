@@ -120,6 +120,7 @@ def test_what_another_step_wrote_at_the_same_time_was_opened_there():
 
 @LINUX
 def test_more_files_than_the_system_remembers_are_all_told_of(tmp_path):
+    (tmp_path / "gone").mkdir()
     opened = unseen.Opened()
     for number in range(3):
         (tmp_path / f"{number}").touch()
@@ -127,6 +128,7 @@ def test_more_files_than_the_system_remembers_are_all_told_of(tmp_path):
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     for number in range(most + 10):
         (tmp_path / f"{number % 2}").open().close()
+    (tmp_path / "gone").rmdir()
     opened.take()
     opened.end()
     assert opened.read == {str(tmp_path / name) for name in "012"}

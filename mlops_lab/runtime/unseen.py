@@ -84,9 +84,7 @@ class Opened:
                 at += _EVENT.size + size
                 name = os.fsdecode(data[at - size : at].rstrip(b"\0"))
                 if mask & _OVERFLOW:
-                    self.read |= {
-                        entry.path for folder in self._folders.values() for entry in os.scandir(folder) if entry.is_file()
-                    }
+                    self.read |= {path for folder in self._folders.values() for path in _files_in(folder)}
                 elif (
                     name and name[0] != "." and not mask & _IS_FOLDER and not name.endswith(".ipynb") and known in self._folders
                 ):
@@ -112,6 +110,14 @@ class Opened:
             return os.read(self._inotify, 1 << 16) if self._inotify >= 0 else b""
         except OSError:
             return b""  # there is nothing more
+
+
+def _files_in(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_file()]
+    except OSError:
+        return []  # it has been removed since
 
 
 def patterns(code: str) -> list[str]:
