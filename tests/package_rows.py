@@ -261,6 +261,13 @@ PACKAGES = [
             "x[0]._path, x[1].own is x, x[1].c._path",
             portrait=False,
         ),
+        row(
+            "default arguments of a package's constructor",
+            "a = Model(); x = [a.estimator, a, type('Own', (Model,), {})()]; a.estimator.rate = 3; a.steps.append(4)",
+            "x[0] is x[1].estimator is x[2].estimator is type(x[1])().estimator, x[0].rate, type(x[1])().steps, "
+            "x[1].missing is type(x[1])().missing",
+            names="x a",
+        ),
     ),
     row(
         "the masked constant",

@@ -74,3 +74,17 @@ class Unloadable:
 
     def __setstate__(self, state: Any) -> None:
         raise KeyError("nothing")
+
+
+class Estimator:
+    """What a constructor below has as a default."""
+
+    def __init__(self, rate: float = 1.0) -> None:
+        self.rate = rate
+
+
+class Model:
+    """Its instances hold the defaults of its constructor, as those of mapie's do."""
+
+    def __init__(self, estimator: Any = Estimator(2), steps: list[int] = [], *, missing: Any = object()) -> None:
+        self.estimator, self.steps, self.missing = estimator, steps, missing

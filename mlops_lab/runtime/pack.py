@@ -26,7 +26,21 @@ from typing import Any, cast
 
 from cloudpickle import cloudpickle as _cp
 
-from . import definitions, exceptions, frames, held, instances, libraries, logs, modules, opened, reloaded, sets, standins
+from . import (
+    defaults,
+    definitions,
+    exceptions,
+    frames,
+    held,
+    instances,
+    libraries,
+    logs,
+    modules,
+    opened,
+    reloaded,
+    sets,
+    standins,
+)
 from . import memory as mem
 from .definitions import Space, State
 from .memory import Refused, overlaps
@@ -35,7 +49,7 @@ __all__ = [
     "Packed", "Refused", "Space", "ends_early", "numpy_atoms", "overlaps", "pack", "pack_skeleton", "unpack", "unpack_skeleton",
 ]  # fmt: skip
 
-_HOLDING = (standins.OddSet, standins.Interned)
+_HOLDING = (standins.OddSet, standins.Interned, defaults.Default)
 _DEPTH, _STACK = 50_000, 128 * 2**20  # calls, and bytes for them, of which only what is used is taken
 IN_BAND = 4096  # bytes; smaller buffers stay in the pickle
 _ASKED = b"S"  # in front of a pickle in which things stand for others: sets whose tables are rebuilt, not-a-numbers
@@ -170,7 +184,7 @@ def _dump_here(space: Space, content: Any) -> Packed:
         odd: dict[int, standins.Odd] = {
             id(s): standins.OddSet(s) for s in packed.special if type(s) in (set, frozenset) and sets.is_odd(s)
         }
-        inside = {i: odd_one for i, odd_one in of_process.items() if i in packed.kept}
+        inside = {i: odd_one for i, odd_one in of_process.items() if i in packed.kept} | defaults.among(packed.kept)
         odd |= standins.interned(packed.kept.values())
         way.nans = any(mark in packed.stream for mark in standins.NANS)
         if not (way.views or odd or inside or way.nans):
@@ -240,6 +254,7 @@ class _Packer(_cp.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
+        defaults.look_at(kind)
         if id(value) in self.way.held:
             return held.reduce(value, self.way.held[id(value)])
         if reloaded.is_any() and (kind is types.FunctionType or isinstance(value, type)):

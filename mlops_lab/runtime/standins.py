@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from . import definitions, session, sets, settables, twins
+from . import defaults, definitions, session, sets, settables, twins
 from .definitions import Space
 from .memory import Refused
 
@@ -61,7 +61,7 @@ class OfProcess:
         return definitions.hold_of_process, self.place
 
 
-Odd = OddSet | Interned | OfProcess
+Odd = OddSet | Interned | OfProcess | defaults.Default
 
 
 def of_process() -> dict[int, tuple[str, str]]:
