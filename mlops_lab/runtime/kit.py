@@ -118,9 +118,8 @@ class Kit(Loader):
 
     def _note_replayed(self, prelude: replays.Prelude | None) -> None:
         """Which values of the prelude the step reads: they must be those that other steps have had."""
-        reads = self.order["reads"]
         own = {word for n, source in self.order["sources"] if n in self.order["numbers"] for word in re.findall(r"\w+", source)}
-        for name in own if reads is None else own & set(reads):
+        for name in own if self.order["reads"] is None else self.order["reads"]:
             if prelude and self.inputs.get(name, "") is None and (known := prelude.value(name, self.names.get(name, ...))):
                 self.replayed_values[name] = known
 

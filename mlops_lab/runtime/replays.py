@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from itertools import chain
 from typing import Any
 
 from .files import concerns
@@ -66,27 +67,42 @@ def changed(step: str, replayed: Mapping[str, int], reads: Mapping[str, str], wr
 
 
 def digest(value: Any) -> str:
-    """The digest of a text, number, date, array, or container of such; nothing for all else, which has no content alone."""
+    """The digest of all in a value that shows what it is: texts, numbers, dates, arrays, tables, and what the notebook's own
+    instances and containers hold of them; nothing where there is none. What else they hold counts by its type alone."""
+    shown: list[Any] = []
     try:
-        return hashlib.sha256(repr(_content(value)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    except (TypeError, RecursionError):
+        content = _content(value, shown, set())
+    except (TypeError, ValueError, RecursionError):
         return ""
+    return hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()[:16] if shown else ""
 
 
-def _content(value: Any) -> Any:
+def _content(value: Any, shown: list[Any], above: Set[int]) -> Any:
+    """What digests are made of. `shown` grows by what shows what it is; `above` are the ids of what holds the value."""
     kind = type(value)
     home = kind.__module__.partition(".")[0]
-    if kind in (list, tuple):
-        return kind.__name__, *map(_content, value)
-    if kind in (set, frozenset):
-        return kind.__name__, *sorted(map(repr, map(_content, value)))
-    if kind is dict:
-        return "dict", *((_content(key), _content(held)) for key, held in value.items())
-    if home == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject:
-        return str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()
     if kind in _PLAIN or home in _HOMES:
+        shown.append(value)
         return value
-    raise TypeError
+    if home == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject:
+        shown.append(value)
+        return str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()
+    if home == "pandas" and kind.__name__ in {"DataFrame", "Series", "Index"}:
+        hashes = sys.modules["pandas"].util.hash_pandas_object(value)
+        shown.append(value)
+        names = [str(name) for name in getattr(value, "columns", ())]
+        return kind.__name__, names, hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
+    if home in {"__main__", "types"} and isinstance(getattr(value, "__dict__", None), dict):
+        held: Any = vars(value)
+    else:
+        held = value if kind in {list, tuple, set, frozenset, dict} else ()
+    if id(value) in above or not held:
+        return kind.__name__
+    above = above | {id(value)}
+    if isinstance(held, dict):
+        held = list(chain.from_iterable(held.items()))
+    parts = [_content(part, shown, above) for part in held]
+    return kind.__name__, *(sorted(map(repr, parts)) if kind in {set, frozenset} else parts)
 
 
 def differing(step: str, values: Mapping[str, str], above: Iterable[tuple[str, Mapping[str, str]]]) -> str:

@@ -40,6 +40,15 @@ ROWS = [
           ("step:b", "print(limit, x)"), files=FILES),
     alone("a value that is another each time", ("setup", "import uuid\nname = uuid.uuid4()"), ("step:a", "mine = name"),
           ("step:b", "print(mine == name)"), expect="refused", says="ML208 'name'"),
+    alone("a table that is another each time, in an instance", ("setup", "import numpy as np, pandas as pd\nclass Data:\n    def __init__(self):\n        self.lock = __import__('threading').Lock()\n"
+          "        self.table = pd.DataFrame({'x': np.random.rand(4), 'day': 'mo'}, index=pd.date_range('2024', periods=4))\ndata = Data()"), ("step:a", "mine = data.table.x.sum()"),
+          ("step:b", "print(data.table.x.sum() == mine)"), expect="refused", says="ML208 'data'"),
+    alone("a value that is another each time and that a function reads", ("setup", "import uuid\nname = uuid.uuid4()"), ("setup", "def named(text):\n    return f'{text} {name}'"),
+          ("step:a", "mine = named('x')"), ("step:b", "print(mine == named('x'))"), expect="refused", says="ML208 'name'"),
+    alone("tables and instances that are the same each time", ("setup", "import numpy as np, pandas as pd, types\nfrom sklearn.linear_model import LinearRegression\n"
+          "table = pd.DataFrame({'x': np.arange(4.0), 's': ['a', None, 'b', 'a'], 'c': pd.Categorical(['u', 'v', 'u', None])}).set_index(['s', 'c'])\n"
+          "held = types.SimpleNamespace(model=LinearRegression().fit(table, table.x), rows=[table.x, object()], names={'b', 'a'}, itself=[])\nheld.itself.append(held)"),
+          ("step:a", "print(held.model.coef_.round(3), len(table))"), ("step:b", "print(held.model.coef_.round(3), table.x.sum())")),
     alone("draws without a seed that an opaque step hands on", ("setup", "import numpy as np\ndrawn = [np.random.rand(3)]"), ("step:a", "n = len(drawn)\nexec('m = drawn')"),
           ("step:b", "exec('print(m[0] is drawn[0], drawn[0] == m[0])')")),
     alone("draws with a seed", ("setup", "import numpy as np, random\nnp.random.seed(1)\ndrawn = [np.random.rand(3), random.Random(1).random()]\nnames = {'b', 'a'}"),
