@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Collection, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
@@ -42,7 +43,7 @@ def parent_for(notebook: Notebook, python: str) -> WarmParent | None:
         return None
     beside = {path.stem for path in notebook.folder.glob("*.py")}
     beside |= {path.parent.name for path in notebook.folder.glob("*/__init__.py")}
-    return WarmParent(python, _imports(notebook, beside), sorted(beside))
+    return WarmParent(python, _imports(notebook, beside), sorted(beside), notebook.folder)
 
 
 def _imports(notebook: Notebook, beside: Collection[str]) -> list[str]:
@@ -67,8 +68,8 @@ def _imports(notebook: Notebook, beside: Collection[str]) -> list[str]:
 class WarmParent:
     """A warm parent for one interpreter and one notebook; started in the background, stopped with `close`."""
 
-    def __init__(self, python: str, imports: Sequence[str], local: Sequence[str]) -> None:
-        self._python, self._imports, self._local = python, list(imports), list(local)
+    def __init__(self, python: str, imports: Sequence[str], local: Sequence[str], folder: Path) -> None:
+        self._python, self._imports, self._local, self._folder = python, list(imports), list(local), folder.absolute()
         self._process: ParentProcess | None = None
         self._settled = threading.Event()
         self._ready = False
@@ -99,7 +100,7 @@ class WarmParent:
             if self._process is not None:
                 self._process.end()
             self._process = warmup.take(self._python)
-        return self._process.prepare(self._imports, self._local)
+        return self._process.prepare(self._imports, self._local, self._folder)
 
     @property
     def socket(self) -> str:

@@ -96,10 +96,15 @@ class ParentProcess:
             self._process.wait(_GONE_SECONDS)
         return not self.alive
 
-    def prepare(self, imports: Sequence[str], local: Sequence[str]) -> dict[str, Any]:
-        """Have it make these imports, and wait for its answer (`runtime/warm.py`), empty if it ended. Raises `OSError`."""
+    def prepare(self, imports: Sequence[str], local: Sequence[str], folder: Path) -> dict[str, Any]:
+        """Have it make these imports in the notebook's folder, and wait for its answer (`runtime/warm.py`).
+
+        That is empty if it ended. Raises `OSError`.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"imports": list(imports), "local": list(local)}).encode() + b"\n")
+        self._process.stdin.write(
+            json.dumps({"imports": list(imports), "local": list(local), "folder": str(folder)}).encode() + b"\n"
+        )
         self._process.stdin.flush()
         return dict(json.loads(self._process.stdout.readline() or b"{}"))
 

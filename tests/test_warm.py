@@ -89,7 +89,7 @@ def test_an_import_that_belongs_into_the_kernel_is_left_to_it(body, reason, tmp_
     (tmp_path / "elsewhere" / "odd.py").write_text(body)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
     with caplog.at_level("DEBUG", logger="mlops_lab.warm"):
-        parent = WarmParent(sys.executable, ["import json", "import odd"], [])
+        parent = WarmParent(sys.executable, ["import json", "import odd"], [], tmp_path)
         try:
             assert parent.wait(60)
             assert parent._imports == ["import json"]
@@ -141,8 +141,8 @@ print(x)"""
     assert reasons == ["the cache is off", "its kernel ended with the process that it was forked from"]
 
 
-def test_nothing_is_left_when_the_parent_is_closed():
-    parent = WarmParent(sys.executable, [], [])
+def test_nothing_is_left_when_the_parent_is_closed(tmp_path):
+    parent = WarmParent(sys.executable, [], [], tmp_path)
     assert parent.wait(60)
     with open(os.devnull, "wb") as nowhere:
         order = {"folder": "/", "environment": dict(os.environ), "arguments": ["--version-of-nothing"]}

@@ -23,16 +23,14 @@ import functools
 import hashlib
 import os
 import re
-import site
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import commands, reloaded, unflushed, unseen
+from . import commands, installed, modules, reloaded, unflushed, unseen
 
 if TYPE_CHECKING:
     from .journal import Journal  # which stays beside the engine
@@ -43,12 +41,11 @@ _MANY_NAMES = 20_000
 _SCANNED = 5_000  # entries of the notebook's folder that are looked at around a child process
 # Ours, Jupyter's and the interpreter's.
 _NOT_THE_STEPS = frozenset({".mlops_lab", ".ipynb_checkpoints", ".ipykernel", "__pycache__"})
-_SYSTEM = ("/proc", "/sys", "/dev", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/System", "/Library")
-_FOLDERS_IN_ENVIRONMENT = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "MPLCONFIGDIR", "IPYTHONDIR",
-                           "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "PYTHONPYCACHEPREFIX")  # fmt: skip
 # Modules that look for modules and packages: what they list and read is no data.
 _FINDERS = ("importlib", "_frozen_importlib", "pkgutil", "pkg_resources", "zipimport", "linecache", "tokenize", "inspect")
 _LISTING = (*_FINDERS, "IPython", "ipykernel")  # for completions; the `open` of a notebook is a function of IPython's
+
+opened_for_imports: set[str] = set()  # full paths, by the process that this kernel was forked from
 
 _Signature = tuple[int, int, int]
 _UNKNOWN = (0, 0, 0)  # the signature of a file that was there before
@@ -57,10 +54,8 @@ _UNKNOWN = (0, 0, 0)  # the signature of a file that was there before
 class OpenedFiles:
     """Watches what a process does with files: through an audit hook, and in `os.stat` and `os.access`, which tell no hook."""
 
-    def __init__(
-        self, folder: str, journal: Journal | None = None, code: str = "", modules: Callable[[], set[str]] = set
-    ) -> None:
-        """`code` is that of the step and those above, `modules` gives the files of the modules beside the notebook."""
+    def __init__(self, folder: str, journal: Journal | None = None, code: str = "") -> None:
+        """`code` is that of the step and those above."""
         self.folder = os.path.realpath(folder) + os.sep
         self._journal: Journal | None = None
         self._journal_of_step = journal
@@ -73,7 +68,7 @@ class OpenedFiles:
         self._written: dict[str, _Signature | None] = {}  # -> as it was before
         self._databases: dict[str, _Signature | None] = {}
         self._before: dict[str, _Signature] | None = None  # the notebook's folder before the first child process
-        self._code, self._modules = code, modules
+        self._code = code
         self.prelude: Prelude | None = None
         self._rewritten: set[str] = set()  # by the prelude, as it does in every step
         self.replayed: dict[str, int] = {}  # what the prelude opened or listed -> the cell
@@ -118,6 +113,9 @@ class OpenedFiles:
                 folder, name = os.path.split(self._full(os.path.expanduser(pattern)))
                 if self._name(folder) is not None and os.path.isdir(folder):
                     self._note_names(f"{self._name(folder)}/", state_of(f"{folder}/"), fnmatch.translate(name))
+        for name in filter(None, map(self._name, opened_for_imports)):
+            if self._is_file(name):
+                self._opened.setdefault(name, _signature(self._full(name)))
         self.watching = True
         self._began = time.time_ns()
 
@@ -146,6 +144,15 @@ class OpenedFiles:
             self._unseen.forget()
             self.watching = watching
 
+    @contextlib.contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Notice what is done meanwhile as the step's, though that has not begun."""
+        self.watching = True
+        try:
+            yield
+        finally:
+            self.watching = False
+
     def writes(self) -> dict[str, str]:
         """Path -> state, of what the step wrote, made or removed."""
         found: dict[str, str] = {}
@@ -170,8 +177,13 @@ class OpenedFiles:
         found = map(self._name, self._unseen.read if self._unseen.read and self._may_open_unseen() else ())
         return sorted({path for path in found if path and not path.startswith(TRACKING) and self._is_file(path)} - known)
 
+    def _modules(self) -> set[str]:
+        """The source files of imported modules that are no installed package's."""
+        files = {module.__file__ or "" for module in modules.own(self.folder).values()}
+        return {name for name in map(self._name, files) if name}
+
     def reads(self) -> dict[str, str]:
-        """Path -> state, of what the step opened, asked about or listed, and of the modules beside the notebook."""
+        """Path -> state, of what the step opened, asked about or listed, and of the modules that are no installed package's."""
         own = {*self._written, *(path for path, _, _ in self._changed())}
         found = dict(self._seen)
         for path in sorted({*self._opened, *self._databases, *self._modules(), *self.perhaps_read()}):
@@ -312,7 +324,9 @@ class OpenedFiles:
             self._before = dict(self._scan())
 
     def _may_open_unseen(self) -> bool:
-        return self._processes_read or unseen.may_open(self._code, map(self._full, self._modules()))
+        return self._processes_read or unseen.may_open(
+            self._code, (self._full(name) for name in self._modules() if not name.startswith(os.sep))
+        )
 
     def _given(self, path: str) -> None:
         """A command was given this word, which may be a path."""
@@ -409,13 +423,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
 
 def _ignored(folder: str) -> dict[bool, tuple[str, ...]]:
     """The folders that are not watched, of those inside the notebook's folder (True) and of all (False)."""
-    home = os.path.expanduser("~")
-    places = {os.path.dirname(__file__), sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values(),
-              *site.getsitepackages(), site.getusersitepackages(), *_SYSTEM,
-              *filter(None, map(os.environ.get, _FOLDERS_IN_ENVIRONMENT))}  # fmt: skip
-    every = {os.path.join(os.path.realpath(p), "") for p in places} | {os.path.join(p, "") for p in places}
-    hidden = () if home in {"/", ""} else (os.path.join(home, "."), os.path.join(os.path.realpath(home), "."))
-    ignored = tuple(sorted((every - {os.sep}) | set(hidden)))
+    ignored = installed.places()
     return {True: tuple(p for p in ignored if p.startswith(folder) and p != folder), False: ignored}
 
 

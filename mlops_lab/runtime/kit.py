@@ -94,6 +94,8 @@ class Kit(Loader):
         replaying = files.prelude
         files.pause()
         prelude = set(self.names)
+        with files.noticing():
+            self.states.import_own()  # which reads settings as an import of the step would
         applied = self.restore()
         twins.settle(self.names)
         self._baseline(prelude)
@@ -464,10 +466,4 @@ def _watched(order: dict[str, Any]) -> OpenedFiles:
 
         journal = Journal(**journal)
     code = "\n".join(source for _, source in order["sources"])
-    return OpenedFiles(order["folder"], journal or None, code, lambda: _local_files(order["folder"]))
-
-
-def _local_files(folder: str) -> set[str]:
-    """Source files of imported modules that lie beside the notebook: they are part of what the step depends on."""
-    place = os.path.realpath(folder)
-    return {os.path.relpath(os.path.realpath(module.__file__ or ""), place) for module in modules.local(folder).values()}
+    return OpenedFiles(order["folder"], journal or None, code)

@@ -1,4 +1,4 @@
-"""State of the modules that lie beside the notebook: what their functions change at module level passes from step to step.
+"""State of the user's own modules, beside the notebook or elsewhere: what their functions change at module level passes on.
 
 A module's attribute is a member of the step like a variable, called `module:NAME.ATTRIBUTE` (or `module:NAME.CLASS.ATTRIBUTE`),
 so that it shares its bundle with the variables that hold the same object. Functions and classes themselves are code, which each
@@ -20,10 +20,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import registries, reloaded, running, session
+from . import installed, registries, reloaded, running, session
 
 HELD, PATCH = "module:", "patch:"
 KINDS = (HELD, PATCH)
+_OURS = {"__main__", "mlops_lab", "mlops_lab_runtime"}
+_LARGE = 50  # modules of one package that are loaded
 _NOTHING = object()
 _CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, property, staticmethod, classmethod,
          types.MemberDescriptorType, types.GetSetDescriptorType)  # fmt: skip
@@ -33,19 +35,25 @@ _PLAIN = {str, int, float, bool, tuple, dict, list, type(None), types.MemberDesc
           types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType}  # fmt: skip
 
 
-def local(folder: str) -> dict[str, types.ModuleType]:
-    """The imported modules whose source lies in a folder, hidden and installed ones left out."""
-    base = os.path.realpath(folder) + os.sep
+def own(folder: str) -> dict[str, types.ModuleType]:
+    """The imported modules whose source lies in a folder, or where nothing is installed (`installed.py`)."""
     found = {}
     for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None) or ""
-        if not path.startswith((base, folder)):  # before anything slow: there are thousands of modules
-            continue
-        path = os.path.realpath(path)
-        inside = path[len(base) :] if path.startswith(base) and path.endswith(".py") else ""
-        if inside and "site-packages" not in inside and not inside.startswith(".") and "mlops_lab" not in inside:
+        if isinstance(module, types.ModuleType) and installed.is_own(vars(module).get("__file__") or "", folder):
             found[name] = module
-    return found
+    return {name: module for name, module in found.items() if name.partition(".")[0] not in _OURS}
+
+
+def local(folder: str) -> dict[str, types.ModuleType]:
+    """Those of them whose state passes from step to step: all but large packages that are being worked on elsewhere."""
+    found = own(folder)
+    base = os.path.realpath(folder) + os.sep
+    many = Counter(name.partition(".")[0] for name in found)
+    large = {root for root, count in many.items() if count > _LARGE}
+    return {
+        name: module for name, module in found.items()
+        if name.partition(".")[0] not in large or os.path.realpath(module.__file__ or "").startswith(base)
+    }  # fmt: skip
 
 
 def members(folder: str, only: str = "") -> dict[str, Any]:
@@ -277,7 +285,7 @@ class Watch(importlib.abc.MetaPathFinder):
     """Calls `imported(name)` right after the body of a local module has run, while it is active."""
 
     def __init__(self, folder: str, imported: Callable[[str], None]) -> None:
-        self.base = os.path.realpath(folder) + os.sep
+        self.folder = folder
         self.imported = imported
 
     def start(self) -> None:
@@ -293,7 +301,7 @@ class Watch(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(name, path, target) if finder is not self else None
             if spec is None:
                 continue
-            if os.path.realpath(spec.origin or "").startswith(self.base) and hasattr(spec.loader, "exec_module"):
+            if installed.is_own(spec.origin or "", self.folder) and hasattr(spec.loader, "exec_module"):
                 loader: Any = spec.loader
                 loader.exec_module = self._telling(loader.exec_module, target is not None)
             return spec

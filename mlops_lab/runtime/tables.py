@@ -16,6 +16,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from . import installed
 from .assigned import imported_in
 from .ipython import is_plain
 from .postponed import Postponed
@@ -101,8 +102,7 @@ def _kept(value: Any) -> Any:
 
 def is_beside(names: dict[str, Any]) -> bool:
     """True for a module beside the notebook, by its namespace."""
-    path = names.get("__file__") or ""
-    return path.startswith(os.getcwd()) and "site-packages" not in path
+    return installed.is_own(names.get("__file__") or "", os.getcwd())
 
 
 def note(module: str, path: str) -> None:

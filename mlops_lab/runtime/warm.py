@@ -68,8 +68,10 @@ def import_kernel() -> None:
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
 
 
-def prepare(statements: list[str], local: list[str]) -> None:
-    """Import the notebook's modules. Raises `Unsafe`."""
+def prepare(statements: list[str], local: list[str], folder: str) -> None:
+    """Import the notebook's modules, in its folder, where packages look for settings. Raises `Unsafe`."""
+    os.chdir(folder)
+    _note_opened(sys.modules["mlops_lab_runtime.files"].opened_for_imports)
     for position, statement in enumerate(statements):
         noticed: list[str] = []
         before, native = set(sys.modules), _native_threads()
@@ -85,9 +87,22 @@ def prepare(statements: list[str], local: list[str]) -> None:
             noticed.append("loads the backend for figures")
         if noticed:
             raise Unsafe(f"`{statement}` {noticed[0]}", position)
+    _noting.clear()
     loaded = {name.partition(".")[0] for name in sys.modules}
     if loaded & set(local):
         raise Unsafe(f"{sorted(loaded & set(local))[0]} is also a module beside the notebook", -1)
+
+
+_noting: list[set[str]] = []  # a hook can't be taken away
+
+
+def _note_opened(into: set[str]) -> None:
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if _noting and event == "open" and isinstance(arguments[0], (str, bytes)):
+            _noting[0].add(os.path.abspath(os.fsdecode(arguments[0])))
+
+    _noting.append(into)
+    sys.addaudithook(hook)
 
 
 class _Kernel:
@@ -301,7 +316,7 @@ def main() -> None:
         return
     work = json.loads(order)
     try:
-        prepare(work["imports"], work["local"])
+        prepare(work["imports"], work["local"], work["folder"])
     except Unsafe as reason:
         _answer(unsafe=str(reason), **{"import": reason.position})
         return

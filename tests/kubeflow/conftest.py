@@ -145,7 +145,7 @@ def kernels(python, folder, plans):
         keys = [key_of(plan.pipeline.notebook) for plan in plans]
         try:
             for key in dict.fromkeys(keys):
-                parents[key] = warm.WarmParent(str(python), *key)
+                parents[key] = warm.WarmParent(str(python), *key, folder)
             yield [parents[key].socket if parents[key].wait(300) else "" for key in keys]
         finally:
             for parent in parents.values():
