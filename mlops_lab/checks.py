@@ -7,14 +7,13 @@ told and the run goes on. Codes are stable and documented in docs/diagnostics.md
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mlops_lab.errors import CheckError, did_you_mean
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import IMPLICIT
-from mlops_lab.plan import Plan, StepPlan
+from mlops_lab.plan import BUILTINS, Plan, StepPlan
 from mlops_lab.prelude import items_in
 from mlops_lab.quantities import quantity
 from mlops_lab.roles import STEP_NAME, Role, slug, suspicious
@@ -239,7 +238,7 @@ def never_bound(plan: Plan) -> Found:
     """ML112: a step reads a name that nothing above it binds."""
     if any(step.effects.opaque for step in plan.steps) or any("*" in c.source and _star(c.tree) for c in plan.cells):
         return
-    bound = _BUILTINS.union(plan.imported, (p.name for p in plan.pipeline.parameters))
+    bound = BUILTINS.union(plan.imported, (p.name for p in plan.pipeline.parameters))
     bound |= {name for cell in plan.pipeline.setup for name in plan.cell_effects[cell.number].may_bind}
     later = {name for step in plan.steps for name in step.effects.may_bind}
     skipped = [cell for cell in plan.pipeline.notebook.cells if cell.has(Role.SKIP) and not cell.syntax_issue]
@@ -260,9 +259,6 @@ def never_bound(plan: Plan) -> Found:
                     fix = "Bind it above, or correct the name; run from top to bottom, the notebook fails here too."
                     yield _warning("ML112", f"{name!r} is read, but {when}.", fix, cell, direct[name], name)
             bound |= effects.may_bind
-
-
-_BUILTINS = {*dir(builtins), "get_ipython", "display", "In", "Out", "exit", "quit"}
 
 
 @once

@@ -7,6 +7,7 @@ again whatever was started too early, so a missing edge costs time and a superfl
 from __future__ import annotations
 
 import ast
+import builtins
 import graphlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Set
@@ -25,6 +26,7 @@ from mlops_lab.sharing import Sharing
 from mlops_lab.syntax import without_collector
 
 _ANNOTATIONS = "__annotations__"
+BUILTINS = frozenset({*dir(builtins), "get_ipython", "display", "In", "Out", "exit", "quit"})
 FILE = "file:"  # in front of the paths among what a step's settings say that it changes or uses
 
 
@@ -191,9 +193,10 @@ def make_plan(pipeline: Pipeline) -> Plan:
     items = [item for cell in cells for item in replayable_in(cell, imported)]
     loads = frozenset().union(*(facts.loads for facts in known.facts))
     read_anywhere = loads.union(known.late_names, *(e.reads for e in effects.values()))
-    # Names that nothing binds are builtins, and nothing to store; star imports and opaque code may bind any name.
+    # Builtins are nothing to store. Star imports and opaque code may bind any name.
     certain = not any(item.binds & {"*"} for item in items) and not any(e.opaque for e in effects.values())
     bound = frozenset().union(*(facts.stores for facts in known.facts), *(e.may_bind for e in effects.values()))
+    bound |= read_anywhere - BUILTINS  # IPython's startup files may bind it
     no_values = imported | known.fleeting if certain else imported
     passed = bound - no_values if certain else None
     keeps = _kept(pipeline, effects, known.late_names, passed, no_values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mlops_lab
+from mlops_lab.verify import verify
 
 MODULE = """
 count, table = 0, {}
@@ -61,3 +62,20 @@ def test_settings_in_the_notebooks_folder_hold_for_its_imports(notebook, tmp_pat
     assert said(path) == (["cached", "cached"], ["[2.0, 3.0]"] * 2)
     (tmp_path / "matplotlibrc").write_text("figure.figsize: 4, 5\n")
     assert said(path) == (["done", "done"], ["[4.0, 5.0]"] * 2)
+
+
+def test_what_ipythons_startup_files_bind_passes_on(notebook, tmp_path, monkeypatch):
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    (startup / "00-first.py").write_text("found = [K := 1]\ndef double(): return 2 * K")
+    cells = [
+        ("step:a", "found.append(2)"),
+        ("step:b", "print(found, double())\nfound.append(3)"),
+        ("step:c", "print(found)"),
+    ]
+    path = notebook(cells)
+    assert said(path) == (["done"] * 3, ["[1, 2] 2", "[1, 2, 3]"])
+    assert verify(path).status == "equal"
+    (startup / "00-first.py").write_text("found = [0]\nK = 1\ndef double(): return 3 * K")
+    assert said(path) == (["done"] * 3, ["[0, 2] 3", "[0, 2, 3]"])

@@ -156,11 +156,17 @@ class Executor:
             parameters=parameters,
             packages=versions(imported_roots(trees), self.python),
             reads=None if planned.reads is None else sorted(planned.reads),
-            interpreter=f"{sys.version.split()[0]} {self.python} {os.environ.get('PYTHONHASHSEED', '0')}",
+            interpreter=" ".join(filter(None, self._interpreter)),
             seeded=self.plan.seeded,
             settings=dict(step.settings.env),
             environment=self._environment_named,
         )
+
+    @cached_property
+    def _interpreter(self) -> tuple[str, ...]:
+        """Version, path, hash seed, and what IPython runs at its start."""
+        seed = os.environ.get("PYTHONHASHSEED", "0")
+        return sys.version.split()[0], str(self.python), seed, environment.startup(os.environ)
 
     @cached_property
     def _environment_named(self) -> dict[str, str]:

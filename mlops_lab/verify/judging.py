@@ -102,7 +102,12 @@ def _variables(plan: Plan, straight: End, pipeline: PipelineEnd, kernel: str, fo
     names = {name for end in (straight, pipeline) for name in end.current if name.isidentifier()} - set(plan.imported)
     both = {name for name in names if name in straight.current and name in pipeline.current}
     found = differences(straight, pipeline, both, kernel, folder)
-    for name in names - both - replayed - static - outside:
+    bound = (
+        names
+        if any(effects.opaque for effects in plan.cell_effects.values())
+        else frozenset[str]().union(*(effects.may_bind for effects in plan.cell_effects.values()), pipeline.current)
+    )  # the others are of IPython's startup files
+    for name in (names & bound) - both - replayed - static - outside:
         found[name] = f"{name}: only the {'straight run' if name in straight.current else 'pipeline'} has it at the end"
     return found
 
