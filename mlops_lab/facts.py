@@ -10,7 +10,7 @@ import ast
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from mlops_lab import files, mutation
 from mlops_lab.magic_effects import of_magic
@@ -31,7 +31,7 @@ from mlops_lab.scopes import (
 from mlops_lab.syntax import ipython_call
 from mlops_lab.texts import IDENTIFIER, code_in, named_in_texts
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda | ast.Call  # that makes a class
 _NESTED = (*FunctionNode, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -189,12 +189,20 @@ class _Found:
     def _assigned(self, node: ast.Assign) -> None:
         """What the value of an assignment is."""
         names = [name for target in node.targets for name in mutation.roots(target)]
-        if isinstance(node.value, ast.Lambda):
+        if isinstance(node.value, ast.Lambda) or _defines(node.value):
             self.definitions += [(name, node.value) for name in names]
         elif names and (carried := _carried(node.value)):
             self.carries += [(name, carried) for name in names]
         if mutation.makes_stateful(node):
             self.stateful.update(target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+def _defines(value: ast.AST) -> TypeGuard[ast.Call]:
+    """True for a call that makes a class, to which pickles may refer by its name, or that gives IPython's shell."""
+    if not isinstance(value, ast.Call):
+        return False
+    name = getattr(value.func, "attr", getattr(value.func, "id", ""))
+    return name in _DEFINING and (name != "type" or len(value.args) == 3)
 
 
 def _carried(value: ast.AST) -> frozenset[str]:
@@ -217,7 +225,9 @@ def _carried(value: ast.AST) -> frozenset[str]:
 
 
 _ALWAYS = frozenset({"__main__", "__name__", "globals", "get_ipython"})
-_RUNS_TEXT = frozenset({"exec", "eval", "get_ipython"})
+_RUNS_TEXT = frozenset({"exec", "eval", "get_ipython", "cProfile", "profile"})
+_DEFINING = frozenset({"namedtuple", "NamedTuple", "make_dataclass", "new_class", "create_model", "Enum", "IntEnum", "StrEnum",
+                       "Flag", "IntFlag", "TypedDict", "NewType", "type", "get_ipython"})  # fmt: skip
 
 
 def words_of(node: ast.AST) -> frozenset[str]:

@@ -25,7 +25,7 @@ from mlops_lab.scopes import (
     module_names,
 )
 from mlops_lab.syntax import ipython_call
-from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text
+from mlops_lab.texts import evaluated_names, named_in_texts, names_in_text, runs_text
 
 _REFLECTION = frozenset({"globals", "locals", "vars", "dir", "exec", "eval", "get_ipython", "__main__"})
 _HISTORY = re.compile(r"_|__|___|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out")
@@ -383,8 +383,8 @@ class Flow:
                 self.use(defined)
         if name in RUNNERS and name not in self.known.late and (tests := runs_tests(node)):
             self.opaque.append(Opaque(node.lineno, tests))
-        if bare and name in {"exec", "eval"} and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
-            return self._text_of_code(node, name, node.args[0].value)
+        if (bare or name == "run") and len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and runs_text(function):
+            return self._text_of_code(node, name, node.args[0].value) and bare
         if bare and name in {"vars", "dir"} and node.args:
             return True
         if isinstance(function, ast.Attribute) and name in {"query", "eval", "evaluate"}:
@@ -392,8 +392,8 @@ class Flow:
             if expression is not None and not isinstance(expression, (ast.Constant, ast.JoinedStr)):
                 what = f"{ast.unparse(node.func)}() of a text that is made when it runs"
                 self.opaque.append(Opaque(node.lineno, what))
-            for word in evaluated_names(node):
-                self.use(word)
+        for word in evaluated_names(node):
+            self.use(word)
         return False
 
     def _text_of_code(self, node: ast.Call, name: str, text: object) -> bool:

@@ -112,6 +112,8 @@ def of_definition(node: ast.AST, names: Names) -> Late:
 
 
 def _looked_up(node: ast.AST, known: Names) -> Late:
+    if isinstance(node, ast.Call):  # it makes a class
+        return Late(frozenset(name.id for name in kinds(node).get(ast.Name, ())))
     loads, stores = free_names(node)
     touches: set[str] = set()
     opened: set[Opened] = set()

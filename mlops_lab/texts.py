@@ -13,7 +13,8 @@ import re
 from mlops_lab.scopes import kinds, once
 
 IDENTIFIER = re.compile(r"[^\W\d]\w*")
-_RUN_TEXT = frozenset({"exec", "eval"})
+_RUN_TEXT = frozenset({"exec", "eval", "cProfile.run", "profile.run"})
+_EVALUATE = frozenset({"eval", "evaluate", "dmatrix", "dmatrices"})
 _SQL_TABLE = re.compile(r"\b(?:from|join|into|update)\s+([^\W\d]\w*)", re.IGNORECASE)
 _QUERY_VARIABLE = re.compile(r"@\s*([^\W\d]\w*)")
 
@@ -38,8 +39,9 @@ def named_in_texts(node: ast.AST) -> frozenset[str]:
 
 
 def evaluated_names(call: ast.Call) -> set[str]:
-    """Variables in the texts that a method evaluates as an expression: `pd.eval("a + b")`, `ne.evaluate("a * b")`."""
-    if not isinstance(call.func, ast.Attribute) or call.func.attr not in {"eval", "evaluate"}:
+    """Variables in texts that are evaluated as an expression: `pd.eval("a + b")`, `ne.evaluate("a * b")`, `dmatrix("f(x)")`."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in _EVALUATE or (name == "eval" and isinstance(call.func, ast.Name)):
         return set()
     arguments = [*call.args, *(k.value for k in call.keywords)]
     parts = [part for argument in arguments for part in ast.walk(argument)]
@@ -47,9 +49,15 @@ def evaluated_names(call: ast.Call) -> set[str]:
     return {name for text in texts for name in IDENTIFIER.findall(text)}
 
 
+def runs_text(function: ast.AST) -> bool:
+    """True for a function that runs a text as code of the notebook's namespace."""
+    home = getattr(getattr(function, "value", None), "id", "")
+    return (f"{home}.{function.attr}" if isinstance(function, ast.Attribute) else getattr(function, "id", "")) in _RUN_TEXT
+
+
 def code_in(node: ast.AST) -> ast.Module | None:
-    """The code in `exec("...")` with a constant text."""
-    if node.__class__ is ast.Call and getattr(node.func, "id", "") in _RUN_TEXT and node.args:
+    """The code in `exec("...")` or `cProfile.run("...")` with a constant text."""
+    if node.__class__ is ast.Call and node.args and runs_text(node.func):
         text = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
         if isinstance(text, str):
             with contextlib.suppress(SyntaxError, ValueError):

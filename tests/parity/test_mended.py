@@ -325,6 +325,35 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("step:b", "print(seen() is None)"),
         ],
     ),
+    (
+        "a class that a call makes, in a pickle",
+        "equal",
+        [
+            (
+                "step:a",
+                "import pickle\nfrom collections import namedtuple\nP = namedtuple('P', 'x y')\nkept = pickle.dumps(P(1, 2))",
+            ),
+            ("step:b", "print(pickle.loads(kept).y)"),
+        ],
+    ),
+    (
+        "the shell by another name",
+        "equal",
+        [
+            ("step:a", "x = 5\nip = get_ipython()"),
+            ("step:b", "ip.run_cell('w = x * 3')\nip.user_ns['z'] = 7"),
+            ("step:c", "print(w, z)"),
+        ],
+    ),
+    (
+        "a text that a profiler runs",
+        "equal",
+        [
+            ("step:a", "import cProfile, contextlib, io\nx = 5\ndef f(n): return n + 1"),
+            ("step:b", "with contextlib.redirect_stdout(io.StringIO()):\n    cProfile.run('y = f(x)')"),
+            ("step:c", "print(y)"),
+        ],
+    ),
 ]
 
 
