@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeGuard
 
 from mlops_lab import files, mutation
 from mlops_lab.magic_effects import of_magic
+from mlops_lab.reflection import FINDS_DEFINITIONS
 from mlops_lab.scopes import (
     BINDING,
     FunctionNode,
@@ -35,7 +36,6 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda 
 _NESTED = (*FunctionNode, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
-_READS_PICKLES = frozenset({"load", "loads", "read_pickle", "Unpickler"})
 
 
 class Facts(NamedTuple):
@@ -93,7 +93,7 @@ def facts_of(tree: ast.AST) -> Facts:
         anew=frozenset(found.anew),
         targets=frozenset(found.targets),
         words=_ALWAYS.union(found.words),
-        pickles=not found.words.isdisjoint(_READS_PICKLES),
+        pickles=not found.words.isdisjoint(FINDS_DEFINITIONS),
     )
 
 

@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from mlops_lab import files, randomness
 from mlops_lab.late import Late, Names
 from mlops_lab.magic_effects import of_magic
-from mlops_lab.reflection import FRAMES, RUNNERS, Opaque, asks_for_main, reflections, runs_tests
+from mlops_lab.reflection import (
+    FINDS_DEFINITIONS,
+    FRAMES,
+    RUNNERS,
+    Opaque,
+    asks_for_main,
+    finds_definitions,
+    reflections,
+    runs_tests,
+)
 from mlops_lab.scopes import (
     bound_by,
     children,
@@ -377,8 +386,7 @@ class Flow:
                 self.files.update(opened)
             self.seeds = self.seeds or randomness.seeds(node, name)
             self.draws = self.draws or randomness.draws(node, name, self.stateful)
-        if name in {"load", "loads", "read_pickle", "Unpickler"}:
-            # A pickle may refer to any class or function of the notebook by its name.
+        if name in FINDS_DEFINITIONS and finds_definitions(node):
             for defined in self.known.defined:
                 self.use(defined)
         if name in RUNNERS and name not in self.known.late and (tests := runs_tests(node)):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mlops_lab import files, mutation, randomness
 from mlops_lab.facts import words_of
-from mlops_lab.reflection import reflections
+from mlops_lab.reflection import finds_definitions, reflections
 from mlops_lab.scopes import BINDING, FunctionNode, bound_by, free_names, kinds, once, parameters_of, remembered
 from mlops_lab.texts import named_in_texts
 
@@ -89,6 +89,7 @@ class Late:
     opens: Opener | None = None
     draws: bool = False
     seeds: bool = False
+    finds: bool = False  # any definition of the notebook
 
 
 def either(one: Late, other: Late) -> Late:
@@ -101,6 +102,7 @@ def either(one: Late, other: Late) -> Late:
         None,
         one.draws or other.draws,
         one.seeds or other.seeds,
+        one.finds or other.finds,
     )
 
 
@@ -117,7 +119,7 @@ def _looked_up(node: ast.AST, known: Names) -> Late:
     loads, stores = free_names(node)
     touches: set[str] = set()
     opened: set[Opened] = set()
-    draws = seeds = False
+    draws = seeds = finds = False
     for inner in (inner for kind in FunctionNode for inner in kinds(node).get(kind, ())):
         nodes = mutation.body_kinds(inner)
         touches |= mutation.touched(nodes, known.modules, known.stateful, known.parameters) - _locals(inner)
@@ -128,10 +130,11 @@ def _looked_up(node: ast.AST, known: Names) -> Late:
             name = part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", "")
             seeds = seeds or randomness.seeds(part, name)
             draws = draws or randomness.draws(part, name, own)
+            finds = finds or finds_definitions(part)
     vague = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(files.is_vague(path) for _, path in opened)
     sure = frozenset(f for f in opened if not (vague and files.is_vague(f[1])))
     opens = Opener(node, known) if vague and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
-    return Late(loads | reflections(node) | named_in_texts(node), stores, frozenset(touches), sure, opens, draws, seeds)
+    return Late(loads | reflections(node) | named_in_texts(node), stores, frozenset(touches), sure, opens, draws, seeds, finds)
 
 
 @once
@@ -240,8 +243,10 @@ class Closure(Mapping[str, Late]):
         own = self._direct.get(name)
         opened = [p.files for p in parts]
         opened += [frozenset(p.opens.files()) for p in parts if p.opens and p is not own]
+        finds = any(p.finds for p in parts)
+        may_call = [*self._direct.values()] if finds else parts
         found = Late(
-            _NOTHING.union(reached, *(p.loads for p in parts)),
+            _NOTHING.union(self._direct if finds else reached, *(p.loads for p in may_call)),
             _NOTHING.union(*(p.stores for p in parts)),
             _NOTHING.union(*(p.touches for p in parts)),
             frozenset[Opened]().union(*opened),

@@ -27,7 +27,8 @@ _CONFIGURES = frozenset((
     "set_option", "reset_option", "set_printoptions", "np.seterr", "filterwarnings", "simplefilter",
     "logging.basicConfig", "setLevel", "logging.disable", "environ.update", "environ.setdefault", "environ.pop",
     "path.append", "path.insert", "path.extend", "set_default_dtype", "set_num_threads", "set_config", "setlocale",
-    "register_matplotlib_converters", "init_notebook_mode", "tqdm.pandas", "data_transformers.enable",
+    "register_matplotlib_converters", "init_notebook_mode", "tqdm.pandas", "pandarallel.initialize",
+    "data_transformers.enable",
     "data_transformers.disable_max_rows", "renderers.enable", "set_loglevel", "enable_notebook", "use_deterministic_algorithms",
     "set_tbl_rows", "set_verbosity", "set_verbosity_error", "disable_warnings", "set_float_precision", "patch_sklearn",
     "init_printing", "init_vprinting", "mechanics_printing", "init_session", "colormaps.register", "register_cmap",
@@ -249,9 +250,16 @@ _LOGGED = frozenset("sklearn xgboost lightgbm catboost keras tensorflow torch li
                     "prophet paddle pyspark transformers openai langchain anthropic dspy llama_index".split())  # fmt: skip
 
 
+# What some calls configure besides the module that they name: they put methods into it, or replace its classes.
+_CONFIGURED_BY = {
+    "autolog(": _LOGGED, ".pandas(": {"pandas"}, "pandarallel.initialize(": {"pandas"}, "patch_sklearn(": {"sklearn"},
+    "init_notebook_mode(": {"pandas", "polars"}, "register_matplotlib_converters(": {"matplotlib"},
+}  # fmt: skip
+
+
 def _configured(item: Item, roots: set[str]) -> set[str]:
-    """The modules that a statement configures: those that it names, or what MLflow logs of by itself."""
-    return roots | _LOGGED if "autolog(" in item.code else roots
+    """The modules that a statement configures: those that it names, and those that it is known to change."""
+    return roots.union(*(others for call, others in _CONFIGURED_BY.items() if call in item.code))
 
 
 def _family(roots: set[str]) -> set[str]:

@@ -9,6 +9,9 @@ from mlops_lab.scopes import children, once
 
 # Functions that may look for tests in the whole namespace; `runs_tests` tells whether a call does.
 RUNNERS = frozenset({"main", "testmod", "loadTestsFromModule", "run"})
+# What finds classes and functions of the notebook otherwise than by a name in the code: pickles refer to them by theirs.
+FINDS_DEFINITIONS = frozenset({"load", "loads", "read_pickle", "Unpickler", "__subclasses__"})
+_PLAIN_FORMATS = frozenset({"json", "yaml", "toml", "tomllib", "tomli", "orjson", "ujson", "np", "numpy"})
 FRAMES = frozenset({"currentframe", "_getframe", "getframe", "__globals__", "f_globals", "f_locals"})
 
 
@@ -37,6 +40,13 @@ def reflections(node: ast.AST) -> frozenset[str]:
             found |= {"__main__"} if node.value == "__main__" else set()
         todo += children(node)
     return frozenset(found)
+
+
+def finds_definitions(call: ast.Call) -> bool:
+    """True for a call that may find any class or function of the notebook."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    plain = getattr(getattr(call.func, "value", None), "id", "") in _PLAIN_FORMATS
+    return name in FINDS_DEFINITIONS and (not plain or any(keyword.arg == "allow_pickle" for keyword in call.keywords))
 
 
 def runs_tests(call: ast.Call) -> str:

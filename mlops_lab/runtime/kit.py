@@ -212,7 +212,8 @@ class Kit(Loader):
         self._name_functions()
         outputs: dict[str, Any] = {}
         refused: dict[str, str] = {}
-        names = self._storable(self.names)
+        storable = set(self._storable(self.names))
+        names = [name for name in self.names if name in storable]
         packed: dict[str, Packed] = {}
         set_by_calls = self._set_by_calls()
         held = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned(), **set_by_calls}

@@ -85,7 +85,10 @@ class Loader:
             if n in self.current and (
                 reads is None or n.partition("/")[2] in reads or not self.current[n][0].startswith("refused:"))
         ]  # fmt: skip
-        self.wanted = sorted({*(everything if reads is None else reads), *replayed, *held, *changed})
+        wanted = {*(everything if reads is None else reads), *replayed, *held, *changed}
+        # As they came to be, which `__subclasses__()` tells.
+        place = {name: i for i, name in enumerate(self.current)}
+        self.wanted = sorted(wanted, key=lambda name: (place.get(name, len(place)), name))
         for name, value in self.names.items():
             if name not in self.current and not isinstance(value, types.ModuleType) and not IPYTHONS_OWN.fullmatch(name):
                 self.inputs[name] = None  # bound by the prelude as long as no step above binds it

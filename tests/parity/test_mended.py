@@ -354,6 +354,24 @@ ROWS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("step:c", "print(y)"),
         ],
     ),
+    (
+        "subclasses that only their base tells of, in their order",
+        "equal",
+        [
+            ("step:a", "class Base: pass\nclass Z(Base): pass\nclass Y(Base): pass"),
+            ("step:b", "class B(Base): pass\nclass A(Base): pass"),
+            ("step:c", "def below(kind):\n    return [c.__name__ for c in kind.__subclasses__()]"),
+            ("step:d", "print(below(Base))"),
+        ],
+    ),
+    (
+        "methods that a call puts into another package",
+        "equal",
+        [
+            ("step:a", "import pandas as pd\nfrom tqdm import tqdm\ntqdm.pandas(disable=True)\ns = pd.Series([1, 2])"),
+            ("step:b", "print(s.progress_apply(lambda v: v + 1).tolist())"),
+        ],
+    ),
 ]
 
 
