@@ -4,6 +4,7 @@ runs before the first cell."""
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,5 +29,5 @@ def startup(environment: Mapping[str, str]) -> str:
     profile = Path(environment.get("IPYTHONDIR") or "~/.ipython").expanduser() / "profile_default"
     found = sorted([*profile.glob("startup/*.py"), *profile.glob("startup/*.ipy"), *profile.glob("ipython*_config.*")])
     found += [Path(environment["PYTHONSTARTUP"])] if environment.get("PYTHONSTARTUP") else []
-    read = [file.read_bytes() for file in found if file.is_file()]
+    read = [file.read_bytes() for file in found if file.is_file() and os.access(file, os.R_OK)]
     return hashlib.sha256(b"\n".join(read)).hexdigest()[:16] if read else ""

@@ -7,6 +7,7 @@ import os
 import site
 import sys
 import sysconfig
+from pathlib import Path
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/System", "/Library")
 _FOLDERS_IN_ENVIRONMENT = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "MPLCONFIGDIR", "IPYTHONDIR",
@@ -39,4 +40,19 @@ def is_own(path: str, folder: str) -> bool:
     if path.startswith(base):
         below = path[len(base) :]
         return "site-packages" not in below and not below.startswith(".")
-    return "site-packages" not in path and not path.startswith(places())
+    return "site-packages" not in path and not path.startswith(places()) and not any(map(_has_installed, _on_path(path)))
+
+
+def _on_path(file: str) -> list[str]:
+    """The folders on `sys.path` that a file lies in."""
+    known = {os.path.realpath(folder) for folder in sys.path if isinstance(folder, str)}
+    return [folder for folder in map(str, Path(file).parents) if folder in known]
+
+
+@functools.lru_cache(1000)
+def _has_installed(folder: str) -> bool:
+    """True for a folder that pip has installed something into (`--target`)."""
+    try:
+        return any(name.endswith(".dist-info") for name in os.listdir(folder))
+    except OSError:
+        return False
