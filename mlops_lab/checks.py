@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mlops_lab.errors import CheckError, did_you_mean
+from mlops_lab.facts import facts_of
 from mlops_lab.notebook import Cell
 from mlops_lab.pipeline import IMPLICIT
 from mlops_lab.plan import BUILTINS, Plan, StepPlan
@@ -351,10 +352,32 @@ def _first_to_import(plan: Plan, writer: Cell, roots: set[str]) -> StepPlan | No
     return None
 
 
+def kept_by_the_interpreter(plan: Plan) -> Found:
+    """ML118: code asks for the size of an object, or who refers to it, that comes from another step."""
+    above: set[str] = set()
+    for step in plan.steps:
+        for cell in step.step.cells:
+            if facts_of(cell.tree).words.isdisjoint(_OF_THE_INTERPRETER):
+                continue
+            for call in (node for statement in cell.tree.body for node in kinds(statement).get(ast.Call, ())):
+                asked = getattr(call.func, "attr", getattr(call.func, "id", ""))
+                names = {node.id for part in call.args for node in kinds(part).get(ast.Name, ())}
+                given = sorted(names & step.effects.reads & above - plan.imported)
+                if asked in _OF_THE_INTERPRETER and given:
+                    message = (
+                        f"{asked}() tells how Python keeps {given[0]!r} in memory, which may be otherwise in another step."
+                    )
+                    fix = "Ask in the step that makes it; or take the number for about right."
+                    yield _warning("ML118", message, fix, cell, call.lineno, given[0])
+        above |= step.effects.may_bind
+
+
+_OF_THE_INTERPRETER = frozenset({"getsizeof", "asizeof", "getrefcount", "get_referrers"})
+
 CHECKS: tuple[Callable[[Plan], Found], ...] = (
     syntax_error, misspelt_tag, invalid_step_name, unknown_step, cyclic, two_meanings, conflicting_roles, hidden_history,
     opaque, setup_with_inputs, skipped_but_read, never_bound, no_steps, parameter_cell, bad_requests, parallel_draws,
-    rewritten_module,
+    rewritten_module, kept_by_the_interpreter,
 )  # fmt: skip
 
 RUNTIME_CODES = {

@@ -37,6 +37,8 @@ NUMPY = with_(
 
 PANDAS = with_(
     "import numpy as np\nimport pandas as pd", "pandas",
+    row("memory of text", "x = [pd.Categorical(['a', 'b', 'a']), pd.concat([pd.Series(['a', None]), pd.Series(['b'])])]",
+        "[v.memory_usage(deep=True) for v in x], len(x[0].categories)", portrait=False),
     row("a frame", "x = pd.DataFrame({'i': [1, 2], 'f': [0.5, np.nan], 's': ['a', None], 'o': [[1], {'k': 2}], 'b': [True, False], 'd': pd.to_datetime(['2020', None])})\nx['late'] = 1.5", "x, x.dtypes.to_dict(), x.memory_usage().sum()"),
     row("frames of pieces", "d = pd.DataFrame(np.arange(12.0).reshape(4, 3), columns=list('abc')); x = [d, d[['a', 'c']], d.T, d.iloc[::2], d['b'], d.iloc[1]]"),
     row("extension dtypes", "x = pd.DataFrame({'i': pd.array([1, None], dtype='Int64'), 'b': pd.array([True, None], dtype='boolean'), 's': pd.array(['a', None], dtype='string'), 'f': pd.array([1.5, None], dtype='Float32'), 'p': pd.period_range('2020', periods=2, freq='M'), 'v': pd.arrays.IntervalArray.from_breaks([0, 1, 2]), 'z': pd.array([0, 1], dtype='Sparse[int]')})", "x, x.dtypes.astype(str).to_dict()"),

@@ -55,6 +55,7 @@ CASES: list[tuple[str, str, int, int, str, list[CellSpec], dict[str, Any]]] = [
      ("step:b", "x = np.random.rand()"), ("step:c", "y = np.random.rand()")], {}),
     ("ML117", "error", 2, 0, "lib/h.py", [("step:a", "import h"), ("step:b", "open('lib/h.py', 'w').write('x = 1')"),
      ("step:c", "print(h.x)")], {}),
+    ("ML118", "warning", 2, 1, "x", [A, ("step:b", "print(sys.getsizeof(x), sys.getrefcount([1]))\ny = 1\nsys.getsizeof(y)")], {}),
 ]  # fmt: skip
 
 

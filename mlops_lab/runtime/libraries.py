@@ -11,6 +11,7 @@ import functools
 import gc
 import itertools
 import os
+import sys
 import tempfile
 import types
 from collections.abc import Callable
@@ -155,6 +156,18 @@ def _arrow_buffer(value: Any, packer: Any) -> Any:
     return packer.views.get(name, NotImplemented) if first is value else (_itself, (first,))
 
 
+def _arrow_array(value: Any) -> Any:
+    """With the bitmap of what is missing where nothing is: told that, Arrow leaves it out, and `memory_usage` counts it."""
+    made, (data,) = value.__reduce__()
+    kind, length, _, *rest = data
+    return (made, ((kind, length, -1, *rest),)) if rest[1] and rest[1][0] is not None else (made, (data,))
+
+
+def _arrow_column(value: Any, _: Any) -> Any:
+    """In the chunks that it has: pandas would join them, and leave out what Arrow does."""
+    return copyreg.__newobj__, (type(value),), dict(vars(value)), None, None, _update  # type: ignore[attr-defined]
+
+
 def _itself(value: Any) -> Any:
     return value
 
@@ -202,6 +215,8 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     **{("pint", kind): instances.reduce_bare for kind in ("Quantity", "Unit", "Measurement")},  # of their own registry
     ("xgboost.core", "DMatrix"): _xgboost_data,
     ("pyarrow.lib", "Buffer"): _arrow_buffer,
+    ("pandas.arrays", "ArrowStringArray"): _arrow_column,
+    ("pandas.arrays", "ArrowExtensionArray"): _arrow_column,
     ("pyarrow.lib", "ResizableBuffer"): _arrow_buffer,
 }
 
@@ -217,6 +232,8 @@ def reduce(value: Any, packer: Any) -> Any:
     if tensors.is_optimizer(value):
         return tensors.reduce_optimizer(value)
     home = kind.__module__ or ""
+    if home == "pyarrow.lib" and isinstance(value, sys.modules[home].Array):
+        return _arrow_array(value)
     if home.startswith(("patsy.", "statsmodels.")):
         return formulas.reduce(value)
     if home.startswith("plotly."):
