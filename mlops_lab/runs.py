@@ -227,6 +227,11 @@ class RunFolder:
         here = self.path.parent.joinpath(*Path(file).parts[-5:])  # RUN/steps/STEP/ATTEMPT/FILE
         return here if here.exists() else Path(file)
 
+    @property
+    def quiet(self) -> Path:
+        """The file that a step asks by that those below it change no files (`runtime/journal.py`)."""
+        return self.path / "quiet"
+
     def attempt(self, step: str, attempt: int) -> Path:
         return self.path / "steps" / step / str(attempt)
 

@@ -68,7 +68,7 @@ def test_a_folder_is_as_it_was_whatever_was_done_in_it(tmp_path_factory, changes
         (folder / name).write_text(f"old {name}")
     (folder / "link").symlink_to("d/a")
     before = _tree(folder)
-    files = OpenedFiles(str(folder), Journal(str(kept), early=True))
+    files = OpenedFiles(str(folder), Journal(str(kept), early=True, quiet=str(kept / "quiet")))
     files.start()
     try:
         for change, path, other in changes:
@@ -89,12 +89,21 @@ def test_what_two_did_in_turns_is_taken_back_to_what_was_before_the_first(tmp_pa
     file = tmp_path / "log"
     file.write_text("begin ")
     for turn in "one", "two":
-        Journal(str(tmp_path / turn), early=True).before(str(file))
+        Journal(str(tmp_path / turn), early=True, quiet=str(tmp_path / "quiet")).before(str(file))
         with file.open("a") as opened:
             opened.write(turn)
     assert journals.disturbs(tmp_path / "one", tmp_path / "two")
     journals.take_back([tmp_path / "one", tmp_path / "two"])
     assert file.read_text() == "begin "
+
+
+def test_links_that_lead_back_to_themselves_are_put_back(tmp_path):
+    (tmp_path / "one").symlink_to("two/x")
+    (tmp_path / "two").symlink_to("one")
+    Journal(str(tmp_path / "journal"), early=True, quiet=str(tmp_path / "quiet")).before(str(tmp_path / "one"))
+    (tmp_path / "one").unlink()
+    journals.take_back([tmp_path / "journal"])
+    assert str((tmp_path / "one").readlink()) == "two/x"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +142,7 @@ def race(notebook, tmp_path_factory):
 
     def go(body: str, stopped: bool = False, below: tuple[tuple[str, str], ...] = (), listener=None, slow: str = "", **options):
         # Nothing in its text says that it uses files, since the step below waited for it then.
-        wait = f"there = operator.methodcaller('exists')\nwhile not there(Path({str(marks)!r}, 'early')): time.sleep(0.02)\n"
+        wait = f"there = operator.methodcaller('exists')\nwhile not there(Path({str(marks)!r}, '.early')): time.sleep(0.02)\n"
         stay = "\nif len(values) == 1:\n    print('here', flush=True)\n    time.sleep(60)" if stopped else ""
         path = notebook(
             [
@@ -150,7 +159,7 @@ def race(notebook, tmp_path_factory):
                 listener(event, path.parent)
             ended = isinstance(event, ev.StepFinished | ev.StepOvertaken | ev.CellOutput)
             if ended and event.step == (below[-1][0].removeprefix("step:") if below else "early"):
-                (marks / "early").touch()
+                (marks / ".early").touch()  # hidden, since a watching step would be taken for its writer
 
         done = mlops_lab.load(path).run(listener=mark, tracking=False, workers=2, **options)
         log = path.with_name("log.txt")
@@ -189,6 +198,34 @@ def test_a_command_that_may_change_files_waits_until_its_step_surely_counts(race
     because = [e.because for e in done.events() if isinstance(e, ev.StepOvertaken) and e.step == "early"]
     assert len(because) == 1
     assert because[0].startswith("it starts the command")
+
+
+_LISTING = "sorted(name for name in os.listdir() if name.startswith('la'))"
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["begun again", "running"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"print(subprocess.run([sys.executable, '-c', \"import os; print({_LISTING})\"], capture_output=True, text=True).stdout)",
+        "from concurrent.futures import ProcessPoolExecutor\nwith ProcessPoolExecutor(1) as pool:\n"
+        "    print(list(pool.map(os.path.exists, [''.join(['la', 'ter'])])))",
+        f"from joblib import Parallel, delayed\ndef listing(n):\n    import os\n    return {_LISTING}\n"
+        "print(Parallel(2)(delayed(listing)(n) for n in [1]))",
+    ],
+    ids=["command", "pool", "joblib"],
+)
+def test_a_process_sees_nothing_that_a_step_below_has_made(race, body, running):
+    body = f"import os, sys\n{body}"
+    make = "Path(''.join(['la', 'ter'])).write_text('too early')\nprint(Path(''.join(['la', 'ter'])).read_text())"
+    done, _ = race(
+        make if running else body, slow=f"{body}\n" if running else "", below=() if running else (("step:below", make),)
+    )
+    assert done.status == "done"
+    cells = done.notebook().cells
+    assert cells[1 if running else 2].outputs[0].text.strip() in {"[]", "[False]", "[[]]"}
+    assert cells[2 if running else 3].outputs[0].text == "too early\n"
+    assert done.state.steps["early" if running else "below"].overtaken >= 1
 
 
 def test_what_steps_below_added_is_taken_back_with_it(race):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import mlops_lab
 from mlops_lab.results import Result, attribute
 from mlops_lab.runtime import commands, unseen
+from mlops_lab.runtime.files import OpenedFiles
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell of opened files")
 LOAD = "import polars as pl\ndef load(path):\n    return pl.read_csv(path)\n"
@@ -116,6 +119,28 @@ def test_what_another_step_wrote_at_the_same_time_was_opened_there():
     one = Result("one", "", 0, "", 0.0, {}, files_read={"a": "x", "b": "y"}, files_perhaps_read=["a"])
     attribute(one, Result("other", "", 0, "", 0.0, {}, files_written={"a": "x", "b": "y"}))
     assert one.files_read == {"b": "y"}
+
+
+def _open_in_c(path):
+    """As another process does it, or code written in C."""
+    c = ctypes.CDLL(None)
+    c.close(c.open(os.fsencode(path), os.O_RDONLY))
+
+
+@LINUX
+def test_what_a_step_asked_about_itself_stays_its_own_whoever_opens_it_then(tmp_path):
+    (tmp_path / "asked").write_text("x")
+    (tmp_path / "other").write_text("x")
+    files = OpenedFiles(str(tmp_path), code="import polars")
+    files.start()
+    try:
+        os.stat(tmp_path / "asked")  # noqa: PTH116 - pathlib calls another one
+        _open_in_c(tmp_path / "asked")
+        _open_in_c(tmp_path / "other")
+    finally:
+        files.stop()
+    assert files.perhaps_read() == ["other"]
+    assert set(files.reads()) >= {"asked", "other"}
 
 
 @LINUX

@@ -20,7 +20,10 @@ _CHANGE_NOTHING = (_READ_NOTHING - {"mkdir"}) | {
 }  # fmt: skip
 _LIST = {"ls": 1, "dir": 1, "find": 1000, "du": 1000, "tree": 1000}  # -> how many folders at most
 _ASKED = {"--version", "-version", "-V", "--help"}
-_STARTERS = {"subprocess", "os", "pty", "pexpect", "ptyprocess", "IPython", "ipykernel", "asyncio"}
+_STARTERS = {
+    "subprocess", "os", "pty", "pexpect", "ptyprocess", "IPython", "ipykernel", "asyncio", "multiprocessing", "multiprocess",
+    "concurrent", "joblib", "pathos",
+}  # fmt: skip
 
 
 def told(arguments: tuple[Any, ...]) -> tuple[str, bool]:

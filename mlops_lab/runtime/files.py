@@ -105,6 +105,8 @@ class OpenedFiles:
                     support.add(wrapped)
             self._wrapped[name] = real
             setattr(os, name, wrapped)
+        if self._journal:
+            self._journal.hear_of_processes(lambda words: self._hook("subprocess.Popen", (words,)))
 
     def _look(self) -> None:
         if unseen.may_open(self._code, ()):
@@ -172,10 +174,14 @@ class OpenedFiles:
         return [self._full(path) for path in self._written]
 
     def perhaps_read(self) -> list[str]:
+        """What was opened by the step or by somebody else, of which the step asked nothing."""
+        return sorted(self._opened_unseen() - self._seen.keys())
+
+    def _opened_unseen(self) -> set[str]:
         """What was opened where the hook is not told, by the step or by somebody else."""
         known = {*self._opened, *self._databases, *self._written, *(path for path, _, _ in self._changed())}
         found = map(self._name, self._unseen.read if self._unseen.read and self._may_open_unseen() else ())
-        return sorted({path for path in found if path and not path.startswith(TRACKING) and self._is_file(path)} - known)
+        return {path for path in found if path and not path.startswith(TRACKING) and self._is_file(path)} - known
 
     def _modules(self) -> set[str]:
         """The source files of imported modules that are no installed package's."""
@@ -186,7 +192,7 @@ class OpenedFiles:
         """Path -> state, of what the step opened, asked about or listed, and of the modules that are no installed package's."""
         own = {*self._written, *(path for path, _, _ in self._changed())}
         found = dict(self._seen)
-        for path in sorted({*self._opened, *self._databases, *self._modules(), *self.perhaps_read()}):
+        for path in sorted({*self._opened, *self._databases, *self._modules(), *self._opened_unseen()}):
             full = self._full(path)
             now = _signature(full)
             if path in self._opened:
@@ -307,8 +313,8 @@ class OpenedFiles:
     def _start_process(self, *arguments: Any) -> None:
         unflushed.refuse_process(*arguments)
         command, is_notebooks = commands.told(arguments)
-        if self._journal and self._journal.early and is_notebooks and not commands.change_no_files(command):
-            self._journal.too_early(f"it starts the command {command[:80]!r}, which may change files")
+        if self._journal and is_notebooks and not (command and commands.change_no_files(command)):
+            self._journal.before_process(f"the command {command[:80]!r}" if command else "a process")
         if not (command and commands.read_no_files(command)):
             self._processes_read = True
             self._unseen.begin(self.folder, self._code)
@@ -331,8 +337,11 @@ class OpenedFiles:
     def _given(self, path: str) -> None:
         """A command was given this word, which may be a path."""
         name = self._name(path)
-        if name is not None and os.path.isfile(path) and name not in self._written:
-            self._opened.setdefault(name, _signature(path))
+        if name is not None and os.path.isfile(path):
+            if name not in self._written:
+                self._opened.setdefault(name, _signature(path))
+        elif name is not None and len(path) < 256 and " " not in path:
+            self._asked(path)
         if os.sep in path:
             self._unseen.add_around(path)
 

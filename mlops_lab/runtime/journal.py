@@ -7,36 +7,56 @@ A journal is a file of JSON lists, [monotonic time in ns, word, path, more], wit
     link PATH TARGET    a symbolic link
     folder PATH         a folder
     early WHY           the attempt has ended itself, for what it was about to do can't be taken back
+
+A process that a step starts may see all that lies in a folder, and must see nothing that a step below has made too early. So
+the attempt asks for quiet first: it makes an empty file, into which the engine writes once it has taken back what steps below
+have done. Until that file is gone again, steps below wait with all that they are about to change.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import json
 import os
 import shutil
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from . import commands
+
+_POLL = 0.01  # seconds
 _BESIDE_DATABASE = ("", "-journal", "-wal", "-shm")
 
 
 class Journal:
-    """The journal of this process's step, in a folder of its own. `early`: it began before the steps above had settled."""
+    """The journal of this process's step, in a folder of its own. `early`: it began before the steps above had settled.
+    `quiet`: the file of the whole run."""
 
-    def __init__(self, folder: str, early: bool) -> None:
-        self.folder, self.early = folder, early
+    def __init__(self, folder: str, early: bool, quiet: str) -> None:
+        self.folder, self.early, self.quiet = folder, early, quiet
         self._noted: set[str] = set()
         self._file = -1
 
     def before(self, path: str) -> None:
         """Note a path that is about to be written, made or removed, if that is the first time; if it is a link, both ends."""
         path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        if os.path.realpath(path) != path:
-            self.before(os.path.realpath(path))
+        real = os.path.realpath(path)
+        if real != path and os.path.realpath(real) == real:  # not so for links that lead back to themselves
+            self.before(real)
         if path in self._noted:
+            self._wait_for_quiet_to_end()
             return
         self._noted.add(path)
+        self._wait_for_quiet_to_end()
+        self._note(path)
+        self._wait_for_quiet_to_end()  # it may have begun after the first look, and before there was a note
+
+    def _note(self, path: str) -> None:
         try:
             mode = os.lstat(path).st_mode
         except OSError:
@@ -62,11 +82,38 @@ class Journal:
         for end in _BESIDE_DATABASE:
             self.before(path + end)
 
+    def before_process(self, what: str) -> None:
+        """Called before the step starts a process that may see and change any file."""
+        self.too_early(f"it starts {what}, which may change files")
+        Path(self.quiet).touch()
+        while os.path.exists(self.quiet) and not Path(self.quiet).stat().st_size:
+            time.sleep(_POLL)
+
+    @staticmethod
+    def hear_of_processes(tell: Callable[[Any], object]) -> None:
+        """Call this with the words of the processes that notebooks start in the way of joblib, which tells no audit hook."""
+        with contextlib.suppress(ImportError):  # on Windows
+            import _posixsubprocess
+
+            real = inspect.unwrap(_posixsubprocess.fork_exec)
+
+            @functools.wraps(real)
+            def telling(words: Any, *more: Any) -> Any:
+                if commands.told((words,))[1]:
+                    tell(words)
+                return real(words, *more)
+
+            _posixsubprocess.fork_exec = telling
+
     def too_early(self, why: str) -> None:
         """End this process if its attempt may not count: it runs again once it surely does."""
         if self.early:
             self._write("early", why)
             os._exit(1)
+
+    def _wait_for_quiet_to_end(self) -> None:
+        while self.early and os.path.exists(self.quiet):
+            time.sleep(_POLL)
 
     def _copy(self, path: str) -> str:
         copy = os.path.join(self.folder, f"{time.monotonic_ns()}-{len(self._noted)}")

@@ -306,7 +306,8 @@ class Executor:
             "current": {n: v for n, v in attempt.current.items() if not n.startswith("file:")},
             "result": str(self.executed(planned, attempt).with_name("result.json")),
             "guard": self.guards.get(planned.name),
-            "journal": attempt.journal and {"folder": str(attempt.journal), "early": attempt.early},
+            "journal": attempt.journal
+            and {"folder": str(attempt.journal), "early": attempt.early, "quiet": str(self.folder.quiet)},
         }
 
     @cached_property

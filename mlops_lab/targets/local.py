@@ -8,6 +8,7 @@ that running the notebook from top to bottom would give, and it can be kept and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import re
@@ -32,6 +33,7 @@ from mlops_lab.targets.attempt import Attempt, Executor
 from mlops_lab.targets.intake import Intake, input_versions, outputs_told
 from mlops_lab.targets.kernels import kernel_python
 from mlops_lab.targets.priority import Priorities
+from mlops_lab.targets.quiet import Quiet
 from mlops_lab.targets.selection import Selection, select
 from mlops_lab.targets.task import Task, blocked_by, overtaken, waits
 from mlops_lab.targets.undo import Undo
@@ -93,6 +95,7 @@ class _Engine:
         self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit, Priorities(self.workers))
         place = self.notebook.folder.resolve()
         self.undo = Undo(self.tasks, place, self.emit, lambda attempt: self._stop(attempt, "overtaken"))
+        self.quiet = Quiet(folder.quiet, self.tasks, self.undo)
         self.intake = Intake(self.tasks, self.results, self.notebook, options.fixed_graph, self.emit, self.undo)
         self.started = time.monotonic()
         self.after_steps: Callable[[], None] = lambda: None
@@ -179,12 +182,12 @@ class _Engine:
 
     def _wait(self) -> None:
         """Take finished attempts, and look after time limits and requests to cancel."""
-        try:
-            task, attempt, result = self.done.get(timeout=0.2)
-        except queue.Empty:
-            pass
-        else:
-            self.intake.take(task, attempt, result)
+        for _ in range(4):
+            with contextlib.suppress(queue.Empty):
+                self.intake.take(*self.done.get(timeout=0.05))
+                break
+            if self.quiet.asked:
+                break
         if self.fatal is not None:
             raise _Fatal(f"Can't write the run's log {self.folder.log}: {getattr(self.fatal, 'strerror', None) or self.fatal}.")
         if self.folder.cancel_requested and not self.cancelled:
@@ -219,6 +222,7 @@ class _Engine:
 
     def advance(self) -> bool:
         """Settle, commit and start what can be. False when nothing is left to do."""
+        self.quiet.keep()
         return self._advance_fixed() if self.options.fixed_graph else self._advance_in_order()
 
     def _advance_fixed(self) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from mlops_lab import events as ev
 from mlops_lab.results import Result, attribute, clash
+from mlops_lab.runtime.files import TRACKING
 from mlops_lab.targets import journals
 from mlops_lab.targets.attempt import Attempt
 from mlops_lab.targets.task import Conflict, Task
@@ -53,12 +54,26 @@ class Undo:
                 attempt.taken_back = time.monotonic()  # as far as it will be
             self._refuse(task, *todo[-1][1:])
             return True
-        for other, attempt, result in others:
-            attempt.void = True
-            if other.result is result:
-                other.result = None
-                because = f"step {task.name!r} runs again, and what it did to files has been taken back"
-                self.emit(ev.StepOvertaken(step=other.name, attempt=attempt.number, because=because))
+        for other in others:
+            self._overtake(*other, f"step {task.name!r} runs again, and what it did to files has been taken back")
+        return True
+
+    def clear_below(self, task: Task) -> bool:
+        """Take back what attempts of the steps below did to files so far, where that can be; False as long as that must wait
+        for others to end."""
+        below = self.tasks[self.tasks.index(task) + 1 :]
+        running = [other.attempt for other in below if other.attempt and self._changed(other.attempt)]
+        for attempt in running:
+            self.stop(attempt)
+        if running:
+            return False
+        because = f"step {task.name!r} starts a process, for which what the step did to files has been taken back"
+        for other in reversed(below):
+            todo = [(other, *taken) for taken in other.taken if not taken[0].taken_back and self._changed(taken[0])]
+            done = [*todo, *self._disturbed(todo)]
+            if all(one in below for one, _, _ in done) and self._take_back(sorted(done, key=lambda taken: taken[1].ended)):
+                for one in done:
+                    self._overtake(*one, because)
         return True
 
     @staticmethod
@@ -154,6 +169,15 @@ class Undo:
                     if shared:
                         return Conflict(shared, above, first, below, second)
         return None
+
+    def _changed(self, attempt: Attempt) -> bool:
+        return any(not path.startswith(TRACKING) for path in journals.touched(attempt.journal, self.folder))
+
+    def _overtake(self, task: Task, attempt: Attempt, result: Result, because: str) -> None:
+        attempt.void = True
+        if task.result is result:
+            task.result = None
+            self.emit(ev.StepOvertaken(step=task.name, attempt=attempt.number, because=because))
 
     def _disturbed(self, todo: Sequence[Taken]) -> list[Taken]:
         """The attempts of other steps, also running ones, that have touched what these have touched, since they began."""

@@ -40,6 +40,10 @@ ROWS: dict[str, tuple[list[str], str]] = {
         ["import os, subprocess, sys\nchild = 'child.txt'\ncode = f'open({child!r}, chr(119)).write(chr(120))'",
          f"{WAIT}\nsubprocess.run([sys.executable, '-c', code])",
          "print(os.path.exists(child))"], "True"),
+    "a command that reads what is not there yet": (
+        ["import subprocess\nword = ''.join(['wo', 'rd.txt'])",
+         f"{WAIT}\nopen(word, 'w').write('1')",
+         "print(subprocess.run(['cat', word], capture_output=True, text=True).stdout)"], "1"),
     "a file that is removed": (
         ["import os\ngone = ''.join(['go', 'ne.txt'])\nopen(gone, 'w').write('1')",
          f"{WAIT}\nos.remove(gone)",
