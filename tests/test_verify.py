@@ -13,6 +13,7 @@ import nbformat as nbf
 import pytest
 from conftest import notebook_node
 
+from mlops_lab import plan
 from mlops_lab import verify as package
 from mlops_lab.errors import CheckError, UsageError
 from mlops_lab.notebook import from_node, read
@@ -164,6 +165,15 @@ def test_links_to_folders_above_end(tmp_path):
 def test_both_runs_at_once_give_the_same_verdict(tmp_path):
     verdict = verify(write(tmp_path, [("step:a", "x = [1]\ny = x"), ("step:b", "y.append(2)\nprint(x)")]), at_once=True)
     assert (verdict.status, statuses(verdict)) == ("equal", {"x": "equal", "y": "equal"})
+
+
+def test_a_variable_that_the_plan_forgets_to_pass_on_is_missed_as_in_a_run(tmp_path, monkeypatch):
+    path = write(tmp_path, [("step:a", "x = 1\ny = 2"), ("step:b", "print('x' in dir())")])
+    assert statuses(verify(path)) == {"x": "equal", "y": "equal"}
+    kept = plan._kept
+    monkeypatch.setattr(plan, "_kept", lambda *known: {step: frozenset() for step in kept(*known)})
+    verdict = verify(path)
+    assert (verdict.status, statuses(verdict)) == ("different", {"x": "equal", "y": "equal"})
 
 
 def test_a_variable_that_only_one_run_has_is_a_difference(tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +88,12 @@ def _both(straight: StraightRun, pipeline: Callable[[], PipelineEnd]) -> tuple[E
 
 def _run_pipeline(source: Notebook, folder: Path, place: Path, workers: int) -> PipelineEnd:
     plan = make_plan(build(from_node(source.node, folder / source.path.name)))
-    everything = replace(plan, steps=tuple(replace(step, keep=None) for step in plan.steps))
     with _home(place / "runs"):  # elsewhere, so that the notebook's folder holds what it holds in the straight run
-        run = Run(target("local")(everything, Options(cache=False, workers=workers, tracking=False), ()))
+        run = Run(target("local")(plan, Options(cache=False, workers=workers, tracking=False, keep_all=True), ()))
         state, node, results = run.state, run.notebook(), results_of(run.folder)
     current: dict[str, Version] = {}
     holders: dict[str, str] = {}
-    for step in plan.steps:
+    for step in plan.steps:  # with the variables that no later step reads
         if step.name in results:
             apply_outputs(current, results[step.name])
             holders |= {name: step.name for name, output in results[step.name].outputs.items() if output}
