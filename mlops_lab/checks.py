@@ -239,19 +239,22 @@ def never_bound(plan: Plan) -> Found:
     """ML112: a step reads a name that nothing above it binds."""
     if any(step.effects.opaque for step in plan.steps) or any("*" in c.source and _star(c.tree) for c in plan.cells):
         return
-    bound = BUILTINS.union(plan.imported, (p.name for p in plan.pipeline.parameters))
+    bound = plan.imported.union(p.name for p in plan.pipeline.parameters)
     bound |= {name for cell in plan.pipeline.setup for name in plan.cell_effects[cell.number].may_bind}
-    later = {name for step in plan.steps for name in step.effects.may_bind}
     skipped = [cell for cell in plan.pipeline.notebook.cells if cell.has(Role.SKIP) and not cell.syntax_issue]
     for step in plan.steps:
         for cell in step.step.cells:
             effects = plan.cell_effects[cell.number]
-            missing = effects.reads - bound - effects.may_bind
-            missing -= {
-                n for each in skipped if each.number < cell.number for n in plan.cell_effects[each.number].writes
-            }  # ML111
+            missing = effects.reads - bound - effects.may_bind - BUILTINS
+            bound |= effects.may_bind
+            if not missing:
+                continue
+            for each in skipped:
+                if each.number < cell.number:
+                    missing -= plan.cell_effects[each.number].writes  # ML111
             missing -= {name for _, name in effects.history}
-            nodes = list(ast.walk(cell.tree)) if missing else []
+            later = {name for step in plan.steps for name in step.effects.may_bind}
+            nodes = list(ast.walk(cell.tree))
             direct = {n.id: n.lineno for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
             guarded = any(isinstance(n, ast.Try) for n in nodes)
             for name in sorted(missing):
@@ -259,7 +262,6 @@ def never_bound(plan: Plan) -> Found:
                     when = "only a cell below binds it" if name in later else "nothing binds it"
                     fix = "Bind it above, or correct the name; run from top to bottom, the notebook fails here too."
                     yield _warning("ML112", f"{name!r} is read, but {when}.", fix, cell, direct[name], name)
-            bound |= effects.may_bind
 
 
 @once

@@ -160,7 +160,7 @@ class _Found:
 
     def _nested(self, statement: ast.stmt, own: Kinds) -> None:
         """What functions, classes and comprehensions do by themselves."""
-        self.words |= _words(statement)
+        self.words |= words_of(statement)
         self.functions += [node for kind in _FUNCTIONS for node in own.get(kind, ())]
         self.definitions += [(node.name, node) for kind in (*_FUNCTIONS, ast.ClassDef) for node in own.get(kind, ())]
         self.targets |= mutation.comprehension_names(statement)
@@ -176,7 +176,7 @@ class _Found:
 
     def _texts(self, statement: ast.stmt, own: Kinds) -> None:
         """What is in texts that are run as code, or as magics."""
-        self.words |= _words(statement)
+        self.words |= words_of(statement)
         for node in own.get(ast.Call, ()):
             if magic := ipython_call(node):
                 self.otherwise |= of_magic(*magic).stores
@@ -230,13 +230,9 @@ _DEFINING = frozenset({"namedtuple", "NamedTuple", "make_dataclass", "new_class"
                        "Flag", "IntFlag", "TypedDict", "NewType", "type", "get_ipython"})  # fmt: skip
 
 
-def words_of(node: ast.AST) -> frozenset[str]:
-    """Every name that the analysis may look up in the survey for a piece of code: also attributes, and words of its texts."""
-    return _words(node) | _ALWAYS
-
-
 @once
-def _words(code: ast.AST) -> frozenset[str]:
+def words_of(code: ast.AST) -> frozenset[str]:
+    """Every name that the analysis may look up in the survey for a piece of code: also attributes, and words of its texts."""
     nodes = kinds(code)
     words = {node.id for node in nodes.get(ast.Name, ())}
     words.update([node.attr for node in nodes.get(ast.Attribute, ())])
@@ -246,4 +242,4 @@ def _words(code: ast.AST) -> frozenset[str]:
     if not _RUNS_TEXT.isdisjoint(words):  # texts are read as code
         texts = [node.value for node in nodes.get(ast.Constant, ()) if node.value.__class__ is str]
         words.update(word for text in texts for word in IDENTIFIER.findall(text + unicodedata.normalize("NFKC", text)))
-    return frozenset(words)
+    return _ALWAYS.union(words)

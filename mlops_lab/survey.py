@@ -11,12 +11,13 @@ import ast
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 from mlops_lab import files, mutation
-from mlops_lab.facts import Facts, facts_of, words_of
+from mlops_lab.facts import Definition, Facts, facts_of, words_of
 from mlops_lab.late import Closure, Function, Late, Names, either, of_definition
 from mlops_lab.scopes import remembered
 from mlops_lab.sharing import Sharing
@@ -53,6 +54,23 @@ def _stage(names: Names) -> Stage:
     stage = Stage(next(_numbers), names, last.number, _differing(last.names, names))
     _STAGES.append(stage)
     return stage
+
+
+_Memory = deque[tuple[tuple[Any, ...], Any]]
+_PARAMETERS: _Memory = deque(maxlen=4)
+_LATE: _Memory = deque(maxlen=4)
+_Found = TypeVar("_Found")
+
+
+def _again(memory: _Memory, find: Callable[..., _Found], *known: Any) -> _Found:
+    """What was found the last few times for what is known, or else now: an edit changes it seldom."""
+    for each, found in list(memory):
+        if each == known:
+            result: _Found = found
+            return result
+    result = find(*known)
+    memory.append((known, result))
+    return result
 
 
 def _differing(one: Names, other: Names) -> frozenset[str]:
@@ -104,10 +122,15 @@ def survey(trees: Iterable[ast.AST]) -> Survey:
     facts = tuple(facts_of(tree) for tree in trees)
     modules = _NOTHING.union(*(each.modules for each in facts))
     stateful = _NOTHING.union(*(each.stateful for each in facts))
-    parameters = _changed_parameters([f for each in facts for f in each.functions], modules, stateful)
+    functions = [function for each in facts for function in each.functions]
+    parameters = _again(_PARAMETERS, _changed_parameters, functions, modules, stateful) if functions else {}
     constants = files.constants((text for each in facts for text in each.texts), [each.bound for each in facts])
     names = Names(modules, stateful, parameters, constants)
-    stage = _stage(names._replace(late=_late(facts, names)))
+    definitions = [each.definitions for each in facts if each.definitions]
+    carries = [each.carries for each in facts if each.carries]
+    words = _NOTHING.union(*(words_of(node) for defined in definitions for _, node in defined))
+    late = _again(_LATE, _late, definitions, carries, names.only(words)) if definitions else {}
+    stage = _stage(names._replace(late=late))
     handled = _NOTHING.union(*(each.handled for each in facts))
     fleeting = handled.difference(*(each.otherwise for each in facts)) if handled else handled
     late_names = _NOTHING.union(*(each.late_names for each in facts))
@@ -140,20 +163,17 @@ def _changed_by(function: Function, known: Names) -> frozenset[int]:
     return found
 
 
-def _late(facts: Sequence[Facts], names: Names) -> Mapping[str, Late]:
+def _late(definitions: Sequence[tuple[tuple[str, Definition], ...]],
+          carries: Sequence[tuple[tuple[str, frozenset[str]], ...]], names: Names) -> Mapping[str, Late]:  # fmt: skip
     """Name -> what calling it may need, followed through the functions that it calls and the names that carry it."""
     direct: dict[str, Late] = {}
-    for each in facts:
-        for name, node in each.definitions:
-            found = of_definition(node, names)
-            direct[name] = either(direct[name], found) if name in direct else found
-    if not direct:
-        return {}
-    carries: dict[str, set[str]] = {}
-    for each in facts:
-        for name, carried in each.carries:
-            if name in carries:
-                carries[name] |= carried
-            else:
-                carries[name] = set(carried)
-    return Closure(direct, carries)
+    for name, node in itertools.chain(*definitions):
+        found = of_definition(node, names)
+        direct[name] = either(direct[name], found) if name in direct else found
+    carried_by: dict[str, set[str]] = {}
+    for name, carried in itertools.chain(*carries):
+        if name in carried_by:
+            carried_by[name] |= carried
+        else:
+            carried_by[name] = set(carried)
+    return Closure(direct, carried_by)
