@@ -228,6 +228,19 @@ def test_a_process_sees_nothing_that_a_step_below_has_made(race, body, running):
     assert done.state.steps["early" if running else "below"].overtaken >= 1
 
 
+def test_what_a_step_waits_for_a_process_above_is_not_counted_to_its_time_limit(notebook):
+    path = notebook(
+        [
+            ("step:above", "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep(5)'])"),
+            ("step:below", "import time\ntime.sleep(1)\nprint(open(''.join(['a', 'b']), 'w').write('x'))"),
+        ],
+        {"mlops_lab": {"steps": {"below": {"timeout": 4}}}},
+    )
+    done = mlops_lab.load(path).run(tracking=False, workers=2)
+    assert done.status == "done"
+    assert done.state.steps["below"].seconds > 4
+
+
 def test_what_steps_below_added_is_taken_back_with_it(race):
     done, log = race(_APPEND, below=(("step:second", "with open('log.txt', 'a') as log:\n    _ = log.write('second\\n')"),))
     assert (done.status, log) == ("done", "begin\n[1, 2]\nsecond\n")

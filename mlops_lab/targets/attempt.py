@@ -97,6 +97,7 @@ class Attempt:
     go: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
     ended: float = 0.0
+    waited: float = 0.0  # at most, in seconds, until a step above was done with a process (`quiet.py`)
     started: float = field(default_factory=time.monotonic)
     process: int | None = None
     ended_by: str = ""  # timeout, cancelled or overtaken, once we have decided to end it

@@ -194,7 +194,7 @@ class _Engine:
             raise KeyboardInterrupt
         for task in self.tasks:
             limit = task.planned.step.settings.timeout
-            if task.attempt and limit and time.monotonic() - task.attempt.started > limit:
+            if task.attempt and limit and self.quiet.overdue(task.attempt, limit):
                 self._stop(task.attempt, "timeout")
 
     def _stop(self, attempt: Attempt, why: str) -> None:
