@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 import mlops_lab
 from mlops_lab import events as ev
-from mlops_lab.runtime import commands
 from mlops_lab.runtime.files import OpenedFiles
-from mlops_lab.runtime.journal import Journal
+from mlops_lab.runtime.journal import Journal, change_no_files
 from mlops_lab.targets import journals
 
 _NAMES = ("a", "b", "d/a", "d/e/a", "link", "d", "d/e", "new/x")
@@ -118,7 +117,7 @@ def test_links_that_lead_back_to_themselves_are_put_back(tmp_path):
     ],
 )
 def test_commands_that_may_change_files(command, changes):
-    assert commands.change_no_files(command) is not changes
+    assert change_no_files(command) is not changes
 
 
 # -- in runs -------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -207,3 +208,13 @@ def test_paths_and_folders_of_commands(tmp_path, monkeypatch):
     assert commands.listed("cat in/*.csv; echo", "") == ["in"]
     assert commands.listed("find in -name x", "") == ["in", "in/deep"]
     assert commands.listed("cat in.csv", "") == []
+
+
+def test_a_command_that_a_module_of_ones_own_starts_is_the_notebooks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = "from mlops_lab.runtime import commands\ndef started():\n    return commands.told((['x', 'y'],))\n"
+    (tmp_path / "site-packages").mkdir()
+    for place, name, own in ((".", "starts_here", True), ("site-packages", "starts_there", False)):
+        (tmp_path / place / f"{name}.py").write_text(told)
+        monkeypatch.syspath_prepend(tmp_path / place)
+        assert importlib.import_module(name).started() == ("x y", own)

@@ -9,14 +9,12 @@ import shlex
 import sys
 from typing import Any
 
-_READ_NOTHING = {
+from . import installed
+
+READ_NOTHING = {
     "", "echo", "printf", "date", "sleep", "true", "pwd", "whoami", "hostname", "uname", "free", "nproc", "lscpu",
     "lsb_release", "nvidia-smi", "nvcc", "which", "pip", "pip3", "conda", "mamba", "apt", "apt-get", "mkdir", "kill",
     "ps", "uptime",
-}  # fmt: skip
-_CHANGE_NOTHING = (_READ_NOTHING - {"mkdir"}) | {
-    "ls", "cat", "head", "tail", "wc", "grep", "egrep", "fgrep", "zcat", "du", "df", "file", "stat", "tree", "md5sum",
-    "sha256sum", "diff", "cmp", "cut", "tr", "basename", "dirname", "realpath", "lsof", "top",
 }  # fmt: skip
 _LIST = {"ls": 1, "dir": 1, "find": 1000, "du": 1000, "tree": 1000}  # -> how many folders at most
 _ASKED = {"--version", "-version", "-V", "--help"}
@@ -27,10 +25,11 @@ _STARTERS = {
 
 
 def told(arguments: tuple[Any, ...]) -> tuple[str, bool]:
-    """The command, as far as can be told, and whether the notebook's own code starts it."""
+    """The command, as far as can be told, and whether code of the notebook or of the user's own modules starts it."""
     words = [word for argument in arguments for word in (argument if isinstance(argument, (list, tuple)) else [argument])]
     parts = [os.fsdecode(word) for word in words if isinstance(word, (str, bytes, os.PathLike))]
     frame: Any = sys._getframe(1)
+    home = ""
     while frame is not None:
         home = str(frame.f_globals.get("__name__", ""))
         if home.rpartition(".")[0] != __package__ and home.partition(".")[0] not in _STARTERS:
@@ -40,18 +39,13 @@ def told(arguments: tuple[Any, ...]) -> tuple[str, bool]:
         frame = frame.f_back
     if "-c" in parts and os.path.basename(parts[parts.index("-c") - 1]) in {"sh", "bash"}:
         parts = parts[parts.index("-c") + 1 :]
-    return " ".join(dict.fromkeys(parts)), frame is not None and frame.f_globals.get("__name__") == "__main__"
+    own = frame is not None and (home == "__main__" or installed.is_own(frame.f_code.co_filename, os.getcwd()))
+    return " ".join(dict.fromkeys(parts)), own
 
 
 def read_no_files(command: str) -> bool:
     """True if none of the programs of a shell command reads files of the notebook's."""
-    return _programs(command) <= _READ_NOTHING
-
-
-def change_no_files(command: str) -> bool:
-    """True if none of the programs of a shell command makes or changes files, nor what the shell does with their output."""
-    heard = re.sub(r"\d?>\s*(&\d|/dev/null)", "", command)
-    return ">" not in heard and _programs(heard) <= _CHANGE_NOTHING
+    return programs(command) <= READ_NOTHING
 
 
 def paths(command: str) -> list[str]:
@@ -75,7 +69,8 @@ def listed(command: str, folder: str) -> list[str]:
     return [place for place in dict.fromkeys(found) if os.path.isdir(place)]
 
 
-def _programs(command: str) -> set[str]:
+def programs(command: str) -> set[str]:
+    """The programs that a shell command runs."""
     return {_program(part) for part in re.split(r"[;&|\n(`]+", command)}
 
 

@@ -313,8 +313,8 @@ class OpenedFiles:
     def _start_process(self, *arguments: Any) -> None:
         unflushed.refuse_process(*arguments)
         command, is_notebooks = commands.told(arguments)
-        if self._journal and is_notebooks and not (command and commands.change_no_files(command)):
-            self._journal.before_process(f"the command {command[:80]!r}" if command else "a process")
+        if self._journal and is_notebooks:
+            self._journal.before_process(command)
         if not (command and commands.read_no_files(command)):
             self._processes_read = True
             self._unseen.begin(self.folder, self._code)

@@ -95,15 +95,12 @@ class Undo:
     def make_good(self, conflict: Conflict) -> bool:
         """Take back what the step below made too early, and let it wait for the one above; False if that can't be.
 
-        It can as long as the result of the step above doesn't count yet, and nobody has begun with what the other one left. Who
-        was running at that time and has seen it is told by `seen_before` when it ends.
+        It can as long as the result of the step above doesn't count yet. Who is running and has seen it is told by
+        `seen_before` when it ends; of who has ended, steps above are conflicts of their own, and steps below depend on it.
         """
         above, below = conflict.above, conflict.below
         both = [(above, *conflict.first), (below, *conflict.second)]
-        late = conflict.second[0]
-        begun = [attempt for task in self.tasks if task not in (above, below) for attempt, _ in task.taken]
-        begun += [task.attempt for task in self.tasks if task.attempt]
-        if above.committed or below.committed or any(attempt.started >= late.ended for attempt in begun):
+        if above.committed or below.committed:
             return False
         if self._disturbed(both) or not self._take_back(sorted(both, key=lambda taken: taken[1].ended)):
             return False
