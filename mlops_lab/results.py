@@ -167,9 +167,8 @@ def clash(above: Result, below: Result) -> str:
             changes = [(change[:1] == "+", change[1:]) for change in _surely(wrote)]
             if seen is not None and (seen[:1] == "#" or any(came == (n in names) and matters(n) for came, n in changes)):
                 return path
-        elif written is not None:
-            if not (wrote[0] == "~" or written[0] == "~" or wrote == "folder"):
-                return path
+        elif written is not None and wrote != "folder" and "~" not in (wrote[0], written[0]):
+            return path
         elif seen in {"absent", "folder"} or (seen or "").startswith(":"):
             folder, _, name = path.rpartition("/")
             made = f"+{name}" in _surely(below.files_written.get(f"{folder or '.'}/", ""))
@@ -184,9 +183,13 @@ def _surely(changes: str) -> list[str]:
     return [change.lstrip("~") for change in changes.split("/") if change]
 
 
-def attribute(one: Result, other: Result) -> None:
+def attribute(one: Result, other: Result) -> list[Result]:
     """Of two steps that ran at once: what one of them wrote was not opened by the other, if that is not sure; and what one
-    of them surely wrote was not the other's child process."""
+    of them surely wrote was not the other's child process.
+
+    Returns those that have read something else than they say: a file that the other one has changed meanwhile.
+    """
+    mistaken = []
     for sure, perhaps in ((one, other), (other, one)):
         for path in perhaps.files_perhaps_read:
             if path in sure.files_written:
@@ -198,6 +201,10 @@ def attribute(one: Result, other: Result) -> None:
                 perhaps.files_written[path] = "/".join(kept)
             elif state.startswith("~") and not sure.files_written.get(path, "~").startswith("~"):
                 del perhaps.files_written[path]
+                if path in perhaps.files_read:
+                    perhaps.files_read[path] = "changed"
+                    mistaken.append(perhaps)
+    return mistaken
 
 
 def _sharing(bundles: Mapping[str, str]) -> set[frozenset[str]]:

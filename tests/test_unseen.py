@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mlops_lab
-from mlops_lab.results import Result, attribute
+from mlops_lab.results import Result, attribute, clash
 from mlops_lab.runtime import commands, unseen
 from mlops_lab.runtime.files import OpenedFiles
 
@@ -142,6 +142,19 @@ def test_what_a_step_asked_about_itself_stays_its_own_whoever_opens_it_then(tmp_
         files.stop()
     assert files.perhaps_read() == ["other"]
     assert set(files.reads()) >= {"asked", "other"}
+
+
+def test_what_was_read_while_another_step_changed_it_is_not_what_is_there_at_the_end():
+    one = Result("one", "", 0, "", 0.0, {}, files_read={"a": "absent"}, files_written={"a": "~absent"})
+    other = Result("other", "", 0, "", 0.0, {}, files_written={"a": "absent"})
+    assert attribute(one, other) == [one]
+    assert (one.files_read, one.files_written) == ({"a": "changed"}, {})
+
+
+def test_what_a_step_saw_counts_also_where_it_may_have_changed_it_itself():
+    above = Result("above", "", 0, "", 0.0, {}, files_read={"a": ":1"}, files_written={"a": "~absent"})
+    below = Result("below", "", 0, "", 0.0, {}, files_written={"a": "x:1", "./": "+a"})
+    assert clash(above, below) == "a"
 
 
 @LINUX

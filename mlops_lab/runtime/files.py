@@ -314,7 +314,8 @@ class OpenedFiles:
         unflushed.refuse_process(*arguments)
         command, is_notebooks = commands.told(arguments)
         if self._journal and is_notebooks:
-            self._journal.before_process(command)
+            with self.paused():  # what is taken back meanwhile is not this step's doing
+                self._journal.before_process(command)
         if not (command and commands.read_no_files(command)):
             self._processes_read = True
             self._unseen.begin(self.folder, self._code)

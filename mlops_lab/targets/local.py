@@ -94,7 +94,8 @@ class _Engine:
         self.log.listeners += listeners
         self.executor = self.EXECUTOR(plan, options, home, folder, python, self.emit, Priorities(self.workers))
         place = self.notebook.folder.resolve()
-        self.undo = Undo(self.tasks, place, self.emit, lambda attempt: self._stop(attempt, "overtaken"))
+        stop: Callable[[Attempt], None] = lambda attempt: self._stop(attempt, "overtaken")  # noqa: E731
+        self.undo = Undo(self.tasks, place, self.emit, stop, self.results.discard)
         self.quiet = Quiet(folder.quiet, self.tasks, self.undo)
         self.intake = Intake(self.tasks, self.results, self.notebook, options.fixed_graph, self.emit, self.undo)
         self.started = time.monotonic()

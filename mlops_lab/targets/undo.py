@@ -21,12 +21,13 @@ Taken = tuple[Task, Attempt, Result]
 
 @dataclass(frozen=True)
 class Undo:
-    """Does so for the steps of one run. `stop` ends a running attempt that was overtaken."""
+    """Does so for the steps of one run. `stop` ends a running attempt that was overtaken, `discard` forgets a filed result."""
 
     tasks: Sequence[Task]
     folder: Path  # of the notebook, without symbolic links
     emit: Callable[[ev.AnyEvent], None]
     stop: Callable[[Attempt], None]
+    discard: Callable[[Result], None]
 
     def settle(self, task: Task) -> bool:
         """Take back what attempts of a step did that don't count; False as long as that must wait for others to end.
@@ -160,7 +161,8 @@ class Undo:
                     (above, first), (below, second) = (below, second), (above, first)
                 if second[0].started < first[0].ended:
                     if first[0].started < second[0].ended:
-                        attribute(first[1], second[1])
+                        for mistaken in attribute(first[1], second[1]):
+                            self.discard(mistaken)
                     later = journals.touched(second[0].journal, self.folder, since=first[0].ended)
                     shared = clash(first[1], journals.without(second[1], later))
                     if shared:
