@@ -93,7 +93,8 @@ class StepPlan:
 class Plan:
     """The pipeline with all that the analysis found, steps in notebook order.
 
-    `cell_effects`: number of a cell -> what the cell does by itself; cells outside the pipeline included.
+    `cell_effects`: number of a cell -> what the cell does by itself; cells outside the pipeline included. With `keep_all`
+    those variables are stored, too, that no later step reads; they are not passed on.
     """
 
     pipeline: Pipeline
@@ -102,6 +103,7 @@ class Plan:
     survey: Survey
     imported: frozenset[str] = frozenset()  # names that only import statements bind
     cell_effects: Mapping[int, Effects] = field(default_factory=dict)
+    keep_all: bool = False
 
     def __getitem__(self, name: str) -> StepPlan:
         return self._by_name[name]

@@ -29,7 +29,7 @@ class Options:
 
     With `fixed_graph` each step runs once, as on a target that can't go back, and its guard refuses what the graph of steps
     doesn't show. `parameters` are checked values; `resume` are the runs whose finished steps are taken even where the cache is
-    off. With `keep_all` also those variables are stored, and not passed on, that no later step reads.
+    off.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -43,7 +43,6 @@ class Options:
     resume: tuple[str, ...] = ()
     tracking: bool = True
     fixed_graph: bool = False
-    keep_all: bool = False
 
 
 class Run(Protocol):

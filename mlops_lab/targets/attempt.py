@@ -283,7 +283,7 @@ class Executor:
             ):
                 setattr(result, name, news.get(name, getattr(result, name)))
             result.data_seconds = news.get("seconds", {})
-            if self.options.keep_all and planned.keep is not None:
+            if self.plan.keep_all and planned.keep is not None:
                 for name, output in result.outputs.items():
                     if output and name.isidentifier() and name not in planned.keep:
                         output["unread"] = True
@@ -306,7 +306,7 @@ class Executor:
         """What the runtime in the kernel is told (`runtime/kit.py`)."""
         return {
             **order_of(self.plan, planned, self.options.parameters),
-            **({"keep": None} if self.options.keep_all else {}),
+            **({"keep": None} if self.plan.keep_all else {}),
             "store": str(self.home.bundles),
             "folder": str(self.notebook.folder),
             "current": {n: v for n, v in attempt.current.items() if not n.startswith("file:")},

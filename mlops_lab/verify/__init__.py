@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,9 @@ def _both(straight: StraightRun, pipeline: Callable[[], PipelineEnd]) -> tuple[E
 
 
 def _run_pipeline(source: Notebook, folder: Path, place: Path, workers: int) -> PipelineEnd:
-    plan = make_plan(build(from_node(source.node, folder / source.path.name)))
+    plan = replace(make_plan(build(from_node(source.node, folder / source.path.name))), keep_all=True)
     with _home(place / "runs"):  # elsewhere, so that the notebook's folder holds what it holds in the straight run
-        run = Run(target("local")(plan, Options(cache=False, workers=workers, tracking=False, keep_all=True), ()))
+        run = Run(target("local")(plan, Options(cache=False, workers=workers, tracking=False), ()))
         state, node, results = run.state, run.notebook(), results_of(run.folder)
     current: dict[str, Version] = {}
     holders: dict[str, str] = {}
