@@ -144,6 +144,20 @@ def test_what_a_step_asked_about_itself_stays_its_own_whoever_opens_it_then(tmp_
     assert set(files.reads()) >= {"asked", "other"}
 
 
+@LINUX
+def test_a_file_that_was_not_there_when_a_step_asked_was_not_read_as_it_is_now(tmp_path):
+    files = OpenedFiles(str(tmp_path), code="import polars")
+    files.start()
+    try:
+        assert not (tmp_path / "late").exists()
+        with files.paused():  # by somebody else
+            (tmp_path / "late").write_text("x")
+        _open_in_c(tmp_path / "late")
+    finally:
+        files.stop()
+    assert files.reads()["late"] == "changed"
+
+
 def test_what_was_read_while_another_step_changed_it_is_not_what_is_there_at_the_end():
     one = Result("one", "", 0, "", 0.0, {}, files_read={"a": "absent"}, files_written={"a": "~absent"})
     other = Result("other", "", 0, "", 0.0, {}, files_written={"a": "absent"})

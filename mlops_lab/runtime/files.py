@@ -199,7 +199,9 @@ class OpenedFiles:
                 others = now != self._opened[path]
             else:
                 others = now is not None and path not in self._databases and now[0] > self._began
-            found[path] = "changed" if others and path not in own else state_of(full)
+            state, asked = state_of(full), self._seen.get(path, "")
+            others = others or not state.endswith(asked)  # it came or grew since the step asked
+            found[path] = "changed" if others and path not in own else state
         return dict(sorted(found.items()))
 
     # -- what happens --------------------------------------------------------------------------------------------
