@@ -72,7 +72,8 @@ class Undo:
         for other in reversed(below):
             todo = [(other, *taken) for taken in other.taken if not taken[0].taken_back and self._changed(taken[0])]
             done = [*todo, *self._disturbed(todo)]
-            if all(one in below for one, _, _ in done) and self._take_back(sorted(done, key=lambda taken: taken[1].ended)):
+            known = all(one in below and attempt.ended for one, attempt, _ in done)  # none is running, or of a step above
+            if known and self._take_back(sorted(done, key=lambda taken: taken[1].ended)):
                 for one in done:
                     self._overtake(*one, because)
         return True
