@@ -167,6 +167,21 @@ def test_both_runs_at_once_give_the_same_verdict(tmp_path):
     assert (verdict.status, statuses(verdict)) == ("equal", {"x": "equal", "y": "equal"})
 
 
+def test_what_nothing_reads_later_is_not_compared_once_a_step_has_changed_a_part_of_it(tmp_path):
+    path = write(
+        tmp_path,
+        [
+            ("step:a", "part = [1]\nwhole, other = {'part': part}, [2]\nkept = [other]"),
+            ("step:b", "part.append(3)\nprint(other)"),
+        ],
+    )
+    verdict = verify(path)
+    assert (verdict.status, statuses(verdict)) == (
+        "equal",
+        {"part": "equal", "whole": "incomparable", "other": "equal", "kept": "equal"},
+    )
+
+
 def test_a_variable_that_the_plan_forgets_to_pass_on_is_missed_as_in_a_run(tmp_path, monkeypatch):
     path = write(tmp_path, [("step:a", "x = 1\ny = 2"), ("step:b", "print('x' in dir())")])
     assert statuses(verify(path)) == {"x": "equal", "y": "equal"}

@@ -94,14 +94,21 @@ def _run_pipeline(source: Notebook, folder: Path, place: Path, workers: int) -> 
         state, node, results = run.state, run.notebook(), results_of(run.folder)
     current: dict[str, Version] = {}
     holders: dict[str, str] = {}
+    changed: set[str] = set()  # what is stored together counts as one
+    unread: set[str] = set()
     for step in plan.steps:  # with the variables that no later step reads
         if step.name in results:
+            left = {name: output["version"] for name, output in results[step.name].outputs.items() if output}
+            changed |= {current[name][0] for name, version in left.items() if name in current and current[name] != version}
             apply_outputs(current, results[step.name])
-            holders |= {name: step.name for name, output in results[step.name].outputs.items() if output}
+            holders |= dict.fromkeys(left, step.name)
+            unread -= left.keys()
+            unread |= left.keys() - step.keep if step.keep is not None else set()
+    outdated = frozenset(name for name in unread if name in current and current[name][0] in changed)
     steps = [state.steps[step.name] for step in plan.steps if step.name in state.steps]
     failures = tuple(step.failure for step in steps if step.failure and step.status in {"failed", "rejected"})
     overtaken = sum(step.overtaken for step in steps)
-    return PipelineEnd(node, current, str(Home(place / "runs").bundles), None, "", holders, failures, overtaken)
+    return PipelineEnd(node, current, str(Home(place / "runs").bundles), None, "", holders, outdated, failures, overtaken)
 
 
 @contextmanager

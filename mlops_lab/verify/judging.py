@@ -26,9 +26,14 @@ _STRAIGHT_RUNS = 3  # at the most
 
 @dataclass(frozen=True)
 class PipelineEnd(End):
-    """What the pipeline run left; `holders`: variable -> the last step that left it."""
+    """What the pipeline run left; `holders`: variable -> the last step that left it.
+
+    `outdated` are variables that no later step reads, so that they were not passed on, while a later step changed something
+    that they share an object with: they are as their step left them.
+    """
 
     holders: dict[str, str] | None = None
+    outdated: frozenset[str] = frozenset()
     failures: tuple[Failure, ...] = ()
     overtaken: int = 0
 
@@ -101,7 +106,10 @@ def _variables(plan: Plan, straight: End, pipeline: PipelineEnd, kernel: str, fo
     outside = {name for cell in notebook.cells if not cell.in_pipeline for name in module_names(cell.tree.body)[1]}
     names = {name for end in (straight, pipeline) for name in end.current if name.isidentifier()} - set(plan.imported)
     both = {name for name in names if name in straight.current and name in pipeline.current}
-    found = differences(straight, pipeline, both, kernel, folder)
+    found = {
+        **differences(straight, pipeline, both - pipeline.outdated, kernel, folder),
+        **dict.fromkeys(both & pipeline.outdated),
+    }
     bound = (
         names
         if any(effects.opaque for effects in plan.cell_effects.values())
