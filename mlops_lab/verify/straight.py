@@ -94,6 +94,11 @@ class StraightRun:
                 raise RunError("The notebook's kernel did not start.") from None
         except RuntimeError as ended:  # of jupyter_client
             raise RunError(f"The notebook's kernel did not start: {ended}") from None
+        except ValueError as unreadable:
+            raise RunError(
+                f"The kernel's messages can't be read any more ({unreadable}): a cell has changed what Jupyter itself works "
+                f"with, such as the module json."
+            ) from None
         started = [index for index, cell in enumerate(node.cells) if "execution" in cell.metadata]
         at = started[-1] if failed and started else None
         if at is not None and at == len(node.cells) - 1:  # the user's cells ran, and keeping the variables failed
