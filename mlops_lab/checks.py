@@ -161,11 +161,16 @@ def conflicting_roles(plan: Plan) -> Found:
 
 
 def hidden_history(plan: Plan) -> Found:
-    """ML108: a step uses IPython's history (`_`, `Out[2]`, `In[1]`), which each process has for itself."""
+    """ML108: a step uses IPython's history (`_`, `Out[2]`, `In[1]`, `%macro`), which each process has for itself."""
     for step in plan.steps:
         for cell in step.step.cells:
             for line, name in plan.cell_effects[cell.number].history:
                 if _made_here(step.step.cells, cell, name):
+                    continue
+                if name[0] == "%":
+                    message = f"{name} takes the text of cells run before; another step doesn't have it."
+                    fix = "Write the code out, or make the cells above part of this step."
+                    yield _error("ML108", message, fix, cell, line, name)
                     continue
                 message = f"{name} is the result or the text of a cell run before; another step doesn't have it."
                 yield _error("ML108", message, "Give the value a name where it is made, and use the name.", cell, line, name)
@@ -177,6 +182,8 @@ def _made_here(cells: tuple[Cell, ...], reader: Cell, name: str) -> bool:
     if name == "_":
         # Should that cell show nothing after all, the name isn't there: an error, not another value.
         return any(c.tree.body and isinstance(c.tree.body[-1], ast.Expr) for c in cells if c.number in earlier)
+    if name[0] == "%":
+        return earlier.issuperset(range(1, reader.number))
     if name[1:].isdigit():
         return int(name[1:]) in earlier
     if name != "Out":

@@ -45,6 +45,7 @@ _FROM_TO = frozenset("copy copyfile copy2 copytree move rename replace link syml
 _MOVES = frozenset("move rename replace renames".split())
 # Classes and functions that take (path, mode) as `open` does.
 _WITH_MODE = frozenset("File ZipFile TarFile HDFStore ZstdFile GzipFile BZ2File LZMAFile Dataset VideoWriter".split())
+_BOOKS = frozenset({"shelve", "dbm"})  # whose `open` takes (path, flag); with most flags it reads and writes
 _PATH_READ = frozenset({"read_text", "read_bytes"})
 _PATH_WRITE = frozenset({"write_text", "write_bytes"})
 _PATH_METHODS = {**dict.fromkeys("iterdir glob rglob exists is_file is_dir stat".split(), "read"),
@@ -145,7 +146,12 @@ def _opened(call: ast.Call, known: Mapping[str, str]) -> Iterator[tuple[str, ast
     name, receiver = _called(call)
     first = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg in _PATH_KEYWORDS), None)
     of_module = isinstance(receiver, ast.Name) and receiver.id in _MODULES
-    if name == "open" and receiver is not None and (first is None or _MODE.fullmatch(fold(first, known) or "")):
+    if name == "open" and isinstance(receiver, ast.Name) and receiver.id in _BOOKS:
+        if first is not None:
+            flag = _argument(call, 1, "flag")
+            reads = fold(flag, known) == "r" if flag is not None else receiver.id == "dbm"
+            yield ("read" if reads else "write"), first
+    elif name == "open" and receiver is not None and (first is None or _MODE.fullmatch(fold(first, known) or "")):
         yield _by_mode(_argument(call, 0, "mode")), receiver  # `path.open("w")`
     elif name == "open":
         yield _by_mode(_argument(call, 1, "mode")), first

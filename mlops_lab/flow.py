@@ -428,6 +428,8 @@ class Flow:
         self.files |= {("read", path) for path in found.reads_files} | {("write", path) for path in found.writes_files}
         if found.opaque:
             self.opaque.append(Opaque(node.lineno, found.opaque))
+        if found.history:
+            self.history.append((node.lineno, f"%{arguments[0]}"))
 
 
 _VISITS: dict[type, Callable[[Flow, ast.AST], None]] = {

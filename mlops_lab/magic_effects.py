@@ -20,6 +20,7 @@ _LOOKS = frozenset(
     "pinfo pinfo2 who whos who_ls psource pdoc pfile pdef lsmagic ls pwd magic history hist html svg latex markdown "
     "javascript js quickref page psearch dhist notebook HTML SVG".split()
 )
+_HISTORY = frozenset("history hist macro recall rep rerun save pastebin notebook".split())  # they take the text of cells
 _SHELL = frozenset("bash sh script sx system ! perl ruby python python3 python2 pypy cmd pip conda mamba uv".split())
 _EXPANDED = re.compile(r"\{([^{}]+)\}")
 _LISTS_IMPORTS = re.compile(r"(?<!\S)(-iv|--iversions)(?!\S)")  # of all that the namespace holds
@@ -29,7 +30,8 @@ _PLACEHOLDER = re.compile(r"\{[^{}]*\}|\$\{?\w+\}?")
 
 @dataclass(frozen=True)
 class Magic:
-    """Names it loads (and may call), names it only uses, names it binds, its files; `opaque` says why it can't be known."""
+    """Names it loads (and may call), names it only uses, names it binds, its files; `opaque` says why it can't be known,
+    `history` that it takes the text of cells that ran before."""
 
     loads: frozenset[str] = frozenset()
     uses: frozenset[str] = frozenset()
@@ -37,6 +39,7 @@ class Magic:
     reads_files: frozenset[str] = frozenset()
     writes_files: frozenset[str] = frozenset()
     opaque: str = ""
+    history: bool = False
 
 
 def run_files(text: str) -> list[str]:
@@ -75,8 +78,9 @@ def of_magic(method: str, arguments: Sequence[str | None]) -> Magic:
         return Magic(loads, uses, reads_files=paths, opaque="%run" if name == "run" else "")
     if name in _LOOKS:
         asked = IDENTIFIER.findall(rest) if name in {"pinfo", "pinfo2", "psource", "pdoc"} else []
-        return Magic(loads, uses.union(asked), opaque=f"%{name}" if name in {"who", "whos", "who_ls"} else "")
+        opaque = f"%{name}" if name in {"who", "whos", "who_ls"} else ""
+        return Magic(loads, uses.union(asked), opaque=opaque, history=name in _HISTORY)
     if name in _CONFIGURES or (name == "watermark" and not _LISTS_IMPORTS.search(rest)):
         return Magic(loads, uses)
     what = f"%{name}" if method != "run_cell_magic" else f"%%{name}"
-    return Magic(loads, uses, opaque=what if name else f"get_ipython().{method}()")
+    return Magic(loads, uses, opaque=what if name else f"get_ipython().{method}()", history=name in _HISTORY)

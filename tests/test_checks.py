@@ -40,6 +40,8 @@ CASES: list[tuple[str, str, int, int, str, list[CellSpec], dict[str, Any]]] = [
     ("ML107", "error", 1, 0, "", [("gate", "assert 1"), A], {}),
     ("ML108", "error", 2, 1, "_", [A, ("step:b", "y = _")], {}),
     ("ML108", "error", 2, 2, "Out", [A, ("step:b", "z = 1\ny = Out[2]")], {}),
+    ("ML108", "error", 2, 2, "%macro", [A, ("step:b", "z = 1\n%macro -q m 1")], {}),
+    ("ML108", "error", 2, 1, "%history", [A, ("step:b", "%history")], {}),
     ("ML109", "warning", 2, 2, "globals()", [A, ("step:b", "y = 1\nglobals()['y']")], {}),
     ("ML110", "error", 2, 0, "x", [A, ("setup", "k = x"), ("step:b", "y = k")], {}),
     ("ML111", "error", 2, 0, "y", [A, ("skip", "y = x"), ("step:b", "z = y")], {}),

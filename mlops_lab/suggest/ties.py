@@ -325,12 +325,14 @@ def _tie_history(looks: Sequence[Look], ties: _Ties) -> None:
     for k, look in enumerate(looks):
         for _, name in look.effects.history:
             numbers = [int(n) for n in re.findall(r"\d+", name)]
-            if name in {"Out", "In", "_oh", "_ih"}:
+            if name[0] == "%":
+                numbers = [0]
+            elif name in {"Out", "In", "_oh", "_ih"}:
                 numbers = [int(n) for n in re.findall(rf"\b{name}\[(\d+)\]", look.cell.source)] or [0]
             first = min((position.get(n, 0) for n in numbers), default=k)
             for _ in range(0 if numbers else name.count("_") if set(name) == {"_"} else 3):
                 first = next((j for j in range(first - 1, -1, -1) if _shows(looks[j], name)), 0)
-            ties.add(first, k, f"{name} is the result of a cell above")
+            ties.add(first, k, f"{name} is the text or the result of a cell above")
 
 
 def _shows(look: Look, name: str) -> bool:
