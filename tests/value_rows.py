@@ -194,6 +194,14 @@ FUNCTIONS = [
         portrait=False,
     ),
     row(
+        "iterators of dictionaries and sets",
+        "d = {'a': 1, 'b': 2, 'c': 3}; s = {3, 1, 2}; x = [iter(d), iter(d.items()), iter(d.values()), iter(s), iter(frozenset('ab')), d, s]\n"
+        "y = [iter(d), iter({}), iter(s), iter(d)]; x[1].__next__(); x[3].__next__(); list(y[0]); list(y[2]); [next(y[3]) for _ in d]",
+        "x[5].update(c=4), [type(v).__name__ for v in x], [list(v) for v in x], [list(v) for v in y], type(y[3]).__name__",
+        names="x y",
+        portrait=False,
+    ),
+    row(
         "views of a dictionary that changes",
         "import types, collections\nd = {'a': 1}; o = collections.OrderedDict(d); x = [d.keys(), d.items(), d.values(), types.MappingProxyType(d), o.keys(), d, o]\n"
         "class C: a = 1\ny = [C.__dict__, C, int.__dict__]",

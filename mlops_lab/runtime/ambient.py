@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from . import books, counters, ipython, logs, ofprocess, polarseed, reloaded, session, shown, unflushed
+from . import books, counters, duck, ipython, logs, ofprocess, polarseed, reloaded, session, shown, unflushed
 from .memory import InputRefused as InputRefused
 from .store import digest
 
@@ -354,6 +354,7 @@ STATES: dict[str, State] = {
     "@sklearn": State("sklearn", lambda: sys.modules["sklearn"].get_config(), lambda c: sys.modules["sklearn"].set_config(**c),
                       lazy=True, roots=frozenset({"sklearn"})),
     "@torch": State("torch", _get_torch, _set_torch, lazy=True, roots=frozenset({"torch"})),
+    "@duckdb": State("duckdb", duck.get, duck.put, lazy=True, roots=frozenset({"duckdb"})),
     "@polars": State("polars", lambda: sys.modules["polars"].Config.save(), lambda c: sys.modules["polars"].Config.load(c),
                      lazy=True, roots=frozenset({"polars"})),
     "@polars.random": State("polars", polarseed.get, polarseed.put, lazy=True, roots=frozenset({"polars"})),

@@ -10,6 +10,7 @@ import copyreg
 import functools
 import gc
 import itertools
+import operator
 import os
 import sys
 import tempfile
@@ -76,7 +77,7 @@ def _register(value: Any, state: tuple[list[tuple[type, Any]], dict[str, Any]]) 
     return value
 
 
-# -- views of dictionaries -----------------------------------------------------------------------------------------
+# -- views and iterators of dictionaries ---------------------------------------------------------------------------
 
 
 def _dictionary_view(value: Any, _: Any) -> Any:
@@ -96,6 +97,21 @@ def _dictionary_view(value: Any, _: Any) -> Any:
 
 def _make_dictionary_view(shown: dict[Any, Any], kind: str) -> Any:
     return types.MappingProxyType(shown) if kind == "mappingproxy" else getattr(shown, kind)()
+
+
+def _iterator(value: Any, _: Any) -> Any:
+    """An iterator of the very dictionary or set, which may change; pickle would make one of a list."""
+    over = next((held for held in gc.get_referents(value) if isinstance(held, (dict, set, frozenset))), None)
+    if over is None:  # it is at its end
+        return NotImplemented
+    return _iterate, (over, type(value).__name__, len(over) - operator.length_hint(value))
+
+
+def _iterate(over: Any, kind: str, done: int) -> Any:
+    made = iter(over.items() if "item" in kind else over.values() if "value" in kind else over)
+    for _ in range(done):
+        next(made)
+    return made
 
 
 # -- NumPy ---------------------------------------------------------------------------------------------------------
@@ -188,6 +204,7 @@ REDUCERS: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("functools", "singledispatchmethod"): _generic_method,
     **{("builtins", f"{kind}_{part}"): _dictionary_view for kind in ("dict", "odict") for part in ("keys", "values", "items")},
     ("builtins", "mappingproxy"): _dictionary_view,
+    **{("builtins", f"{kind}iterator"): _iterator for kind in ("dict_key", "dict_value", "dict_item", "set_")},
     ("re", "Match"): standard.match,
     ("concurrent.futures._base", "Future"): standard.future,
     **{("queue", kind): standard.queue for kind in ("Queue", "LifoQueue", "PriorityQueue")},

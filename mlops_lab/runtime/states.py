@@ -14,6 +14,8 @@ from .generators import GeneratorUse
 from .postponed import Postponed
 from .store import Store
 
+_ONE_WAY = ("@pyplot", "@duckdb")  # what a step left there is told to others and can't be put back
+
 
 class StateUse:
     """What a step finds, changes and leaves of them; `order` and `current` are those of its `Kit`."""
@@ -77,8 +79,8 @@ class StateUse:
 
     def undeclared(self, outputs: dict[str, Any]) -> list[str]:
         """States that the step left otherwise than its configuration statements, run again on what it found, leave them."""
-        changed = [name for name in outputs if name in self._before and name not in {"@warnings", "@pyplot"}]
-        found = [name for name in outputs if name == "@pyplot" or (name in ambient.STATES and ambient.STATES[name].random)]
+        changed = [name for name in outputs if name in self._before and name not in {"@warnings", *_ONE_WAY}]
+        found = [name for name in outputs if name in _ONE_WAY or (name in ambient.STATES and ambient.STATES[name].random)]
         others = [name for name in changed if not ambient.STATES[name].random and (name != "@modules" or reloaded.is_felt())]
         if others:
             after = {name: ambient.read(name) for name in others}

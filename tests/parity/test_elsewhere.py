@@ -162,6 +162,18 @@ ROWS = [
             ("installed in a function", "def f(): pretty.install()\nf()", "refused", "ML201 formatter"),
         ]
     ],
+    *[
+        alone(f"the connection of duckdb itself, {what}",
+              (tags, "import duckdb\nduckdb.sql('create table t as select 1 a')" + own),
+              ("step:b", more), ("step:c", "print(duckdb.sql('select sum(a) from t').fetchall())"), expect=expect, says=says)
+        for what, tags, own, more, expect, says in [
+            ("with a table", "step:a", "", "n = 1", "refused", "ML201 DuckDB"),
+            ("with a table that is dropped", "step:a", "\nduckdb.sql('drop table t')\nt = duckdb.sql('select 5 a').df()", "n = 1", "equal", ""),
+            ("with a table of a setup cell", "setup", "", "print(duckdb.sql('from t').fetchall())", "equal", ""),
+            ("with a table of a setup cell that a step fills", "setup", "", "duckdb.sql('insert into t values (5)')",
+             "refused", "ML201 DuckDB"),
+        ]
+    ],
     alone(
         "a stream that is put back",
         ("step:a", "import sys, io\nkept = sys.stdout\nsys.stdout = io.StringIO()\nprint('a')\nsaid = sys.stdout.getvalue()\nsys.stdout = kept"),
