@@ -29,6 +29,6 @@ def put(wanted: list[Any]) -> None:
         left = wanted[0][0] if wanted else "nothing"
         raise InputRefused(
             f"ML201: DuckDB's own connection, on which duckdb.sql works, can't be passed to another step; an earlier one left "
-            f"{left} in it. Use a database in a file (duckdb.connect('name.duckdb')), keep tables in variables, or merge the two "
-            f"steps."
+            f"{left} in it. Use a database in a file (duckdb.connect('name.duckdb')), keep tables in variables, or merge the "
+            f"two steps."
         )
