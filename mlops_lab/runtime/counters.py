@@ -25,6 +25,7 @@ _CODE = (type, types.FunctionType, types.MethodType, classmethod, staticmethod)
 # They number nothing, are in every notebook, and are large.
 _WITHOUT = sys.stdlib_module_names | set("numpy pandas matplotlib scipy sklearn seaborn IPython mlops_lab_runtime".split())
 _DEPTH = 2  # calls from a constructor to the function that counts
+_MOST = 2**32  # a larger number is no count, but an address: the handle of a library that `ctypes` has loaded
 
 _code, _names = "", {}  # type: str, dict[str, Any]
 _places: dict[tuple[str, str], None] = {}  # (module, path in it)
@@ -157,7 +158,11 @@ def _look_into(function: Any, depth: int, owner: type | None = None) -> None:
     words = set(code.co_names)
     stores = not _STORES.isdisjoint(code.co_code[::2])
     for held, module, path in _near(function, owner, words):
-        if type(held) is _COUNT or (type(held) is int and stores and path.rpartition(".")[2] in _stored(code)):
+        if type(held) is int and held < _MOST:
+            counts = stores and path.rpartition(".")[2] in _stored(code)
+        else:
+            counts = type(held) is _COUNT
+        if counts:
             _places[module, path] = None
         elif (
             depth

@@ -232,6 +232,10 @@ ROWS: list[Row] = [
                  "def number():\n    counter.count += 1\n    return counter.count\nclass Base:\n    def __init__(self): self.number = number()\nclass Thing(Base):\n    def __init__(self): super().__init__()\n"
                  "class Other:\n    made = 0\n    def __init__(self):\n        Other.made += 1\n        self.number = (Other.made, next(ids))\n"
                  "def init_printing():\n    show = lambda thing, printer, cycle: printer.text(f'thing {thing.number}')\n    get_ipython().display_formatter.formatters['text/plain'].for_type(Thing, show)\n"}),
+    alone("a package that keeps an address in its process", ("step:a", "import sys\nsys.path.insert(0, 'site-packages')\nfrom bound import Data\nx = Data()"),
+          ("step:b", "y = Data()\nprint(y.fine)"), ("step:c", "print(x.fine, Data().fine)"),
+          files={"site-packages/bound.py": "import os\nclass Library: pass\nlib = Library()\nlib._handle = 2**40 + os.getpid()\n"
+                 "class Data:\n    def __init__(self):\n        self._handle = None\n        self.fine = lib._handle == 2**40 + os.getpid()\n"}),
     row("top-level await", "import asyncio\nasync def f90():\n    await asyncio.sleep(0)\n    return 9", "r90 = await f90()", "print(r90, await f90())", group="magics"),
     alone("exec and eval of a text", ("step:a", "x = 0\ny = 2"), ("step:b", "exec('x = 1')\nz = eval('x + y')"), ("step:c", "print(x, z)"), expect="either"),
     alone("globals()", ("step:a", "x = 1"), ("step:b", "globals()['x'] = 5\nprint(globals()['x'])"), ("step:c", "print(x)"), expect="either"),
