@@ -63,6 +63,17 @@ def test_a_step_that_starts_on_a_wrong_guess_runs_again_on_the_right_values(note
     assert [e.step for e in done.events() if isinstance(e, ev.StepOvertaken)] == ["c"]
 
 
+def test_the_process_stays_in_its_folder_while_steps_run_in_its_threads(notebook, tmp_path_factory, monkeypatch):
+    """A folder belongs to the process: what one thread changes for a moment, another may take for the place to go back to."""
+    path = notebook([("step:a", "x = 1"), ("step:b", "y = 2"), ("step:c", "print(x + y)")])
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    moves = []
+    with monkeypatch.context() as patch:
+        patch.setattr("os.chdir", moves.append)
+        done = run(path, workers=2)
+    assert (done.status, moves) == ("done", [])
+
+
 @pytest.mark.parametrize("seen", [False, True])
 def test_a_file_that_a_step_made_too_early_is_taken_back_and_both_steps_run_again(notebook, tmp_path_factory, seen):
     """So does a third step that was running, and has seen the file."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pathlib
 import signal
 import sys
 import tempfile
@@ -44,6 +45,7 @@ with _without("pyarrow.fs", "boto3", "azure.datalake.store", "azure.storage.blob
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
+    from papermill.iorw import LocalHandler, papermill_io
 
 ENGINE = "mlops_lab"
 _STATUS_OF_SIGNAL = {
@@ -265,6 +267,9 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
     Raises `NoSuchKernel` when the kernel isn't installed, and `OSError` when the output can't be written.
     """
     papermill_engines.register(ENGINE, StepEngine)
+    notebook, output = os.path.abspath(notebook), os.path.abspath(output)
+    for path in (notebook, output):
+        _leave_the_working_folder(path)
     # What a kernel writes outside its cells (a crash, a library's own chatter) belongs in a file of its attempt.
     chatter = open(os.path.join(os.path.dirname(output), "kernel.log"), "wb")  # noqa: SIM115 - closed below
     try:
@@ -304,6 +309,17 @@ def execute(notebook: str, output: str, *, parameters: dict[str, Any], kernel: s
     finally:
         chatter.close()
     return Outcome()
+
+
+def _leave_the_working_folder(path: str) -> None:
+    """Have Papermill read and write absolute paths such as this one where they are.
+
+    Its handler of files changes the process's working folder for each, to the one of the start; two steps at once, each
+    in its thread, can leave the process in another than they found.
+    """
+    root = pathlib.PurePath(path).anchor
+    if not any(scheme == root for scheme, _ in papermill_io._handlers):
+        papermill_io.register(root, LocalHandler())  # changes to a folder only when told of one, as the one for "local" is
 
 
 def kill(process: int | None) -> None:
