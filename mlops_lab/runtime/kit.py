@@ -40,6 +40,7 @@ from . import (
     called,
     counters,
     guard,
+    held,
     modules,
     opened,
     registries,
@@ -158,9 +159,9 @@ class Kit(Loader):
 
     def _note_module(self, name: str = "") -> None:
         """Digest what local modules hold: all, or the one whose body has just run."""
-        held = modules.members(self.order["folder"], name)
-        self._note(held)
-        self.inputs.update({member: None for member in held if member not in self.inputs})
+        members = modules.members(self.order["folder"], name)
+        self._note(members)
+        self.inputs.update({member: None for member in members if member not in self.inputs})
 
     def _storable(self, names: Any) -> list[str]:
         return [n for n in self._storable_names(names) if n in self.names]
@@ -204,6 +205,10 @@ class Kit(Loader):
 
     def end(self) -> None:
         """Store what the step bound or changed, and write the result."""
+        with held.searched_once():
+            self._end()
+
+    def _end(self) -> None:
         self.files.stop()
         self.generators.stop()
         self.imports.stop()
@@ -216,8 +221,8 @@ class Kit(Loader):
         names = [name for name in self.names if name in storable]
         packed: dict[str, Packed] = {}
         set_by_calls = self._set_by_calls()
-        held = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned(), **set_by_calls}
-        todo = [*names, *held, *self.replayed, *(m for m in self.origin if m.startswith("def:"))]
+        assigned_to = {**modules.members(self.order["folder"]), **modules.patches(), **self._own_assigned(), **set_by_calls}
+        todo = [*names, *assigned_to, *self.replayed, *(m for m in self.origin if m.startswith("def:"))]
         for member in todo:  # grows by the definitions that are referred to
             if member in packed or member in refused:
                 continue
