@@ -23,7 +23,7 @@ from mlops_lab.plan import FILE, Plan, make_plan
 from mlops_lab.results import Result
 from mlops_lab.runs import RunFolder
 from mlops_lab.runstate import fold
-from mlops_lab.runtime.files import TRACKING, concerns
+from mlops_lab.runtime.filestates import TRACKING, concerns
 from mlops_lab.runtime.guard import missing_inputs, undeclared
 
 _ROUNDS = 20  # each adds edges, which end some findings and can't start others without end

@@ -20,7 +20,7 @@ import msgspec
 
 from mlops_lab.events import Failure
 from mlops_lab.runtime import FORMAT
-from mlops_lab.runtime.files import concerns, state_of
+from mlops_lab.runtime.filestates import concerns, state_of
 
 Version = list[str]  # [bundle, content]: the bundle that holds a value, and the digest of the value alone
 _MISSING = re.compile(r"No module named '([\w.]+)'|cannot import name .* from '([\w.]+)'")

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from mlops_lab.results import Recipe, Result, ResultStore, apply_outputs, stale_input
-from mlops_lab.runtime.files import file_digest, state_of
+from mlops_lab.runtime.filestates import file_digest, state_of
 
 RECIPE = Recipe(
     cells={3: "code of 3", 4: "code of 4"}, prelude="import m", parameters={"lr": "0.1"}, packages={"numpy": "2.0"},

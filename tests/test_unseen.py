@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -214,15 +216,38 @@ def test_folders_that_the_code_names_are_watched_too(tmp_path):
         ("import joblib\njoblib.Parallel(2)", True),
     ],
 )
-def test_packages_that_may_open_files_in_c_are_known_by_their_imports(code, may):
-    assert unseen.may_open(code, ()) is may
+def test_packages_that_may_open_files_in_c_are_known_by_their_imports(code, may, tmp_path):
+    assert unseen.may_open(code, str(tmp_path)) is may
 
 
-def test_a_module_beside_the_notebook_counts_by_what_it_imports(tmp_path):
-    (tmp_path / "helper.py").write_text("import numpy")
-    (tmp_path / "other.py").write_text("import duckdb")
-    assert not unseen.may_open("import helper", [str(tmp_path / "helper.py")])
-    assert unseen.may_open("import other", [str(tmp_path / "other.py")])
+def test_modules_beside_the_notebook_count_by_what_they_import(tmp_path):
+    folder = tmp_path / "lightgbm"  # as the notebooks that a package has of itself
+    (folder / "deep").mkdir(parents=True)
+    (folder / "helper.py").write_text("import numpy")
+    (folder / "other.py").write_text("import numpy\nfrom further import f")
+    (folder / "further.py").write_text("import duckdb.typing")
+    (folder / "deep" / "placed.py").write_text("import duckdb")
+    may_open = functools.partial(unseen.may_open, folder=str(folder))
+    assert not may_open("import helper")
+    assert may_open("import helper, lightgbm")
+    assert may_open("import other")
+    assert may_open("import placed") and may_open("", modules=["deep/placed.py"])
+    (folder / "deep" / "placed.py").write_text("import json")
+    assert not may_open("import placed", modules=["deep/placed.py"])
+
+
+@LINUX
+@pytest.mark.parametrize(("beside", "told"), [("VALUE = 1", []), ("import duckdb", ["helper.py"])])
+def test_what_another_process_opens_counts_only_where_the_code_may_have_done_so(tmp_path, beside, told):
+    """As a step beside this one does that imports the module."""
+    (tmp_path / "helper.py").write_text(beside)
+    reads = [sys.executable, "-c", "input(); open('helper.py').close()"]
+    other = subprocess.Popen(reads, cwd=tmp_path, stdin=subprocess.PIPE)
+    opened = OpenedFiles(str(tmp_path), code="import helper")
+    opened.start()
+    other.communicate(b"\n")
+    opened.stop()
+    assert (other.returncode, opened.perhaps_read()) == (0, told)
 
 
 def test_paths_and_folders_of_commands(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .files import TRACKING, concerns
+from .filestates import TRACKING, concerns
 
 
 def conflict(ledger: Mapping[str, Mapping[str, Any]], asks_mlflow: bool = False) -> str:

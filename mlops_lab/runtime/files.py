@@ -1,53 +1,32 @@
-"""Which files a step really used, and the states of files.
-
-A path is relative to the notebook's folder if it lies in it, else absolute; with `/` at its end it stands for the list of
-names in that folder. The state of a path is one of these texts:
-
-    absent        there is nothing
-    folder        there is a folder
-    DIGEST:SIZE   a file; `:SIZE` if the step only asked about it
-    /NAME/NAME    the names in a folder; `#DIGEST` if there are very many; with `?PATTERN` in front, a regular
-                  expression, those that it matches: the step looked for no others (`glob("*.csv")`)
-    changed       a file that somebody else changed after the step had opened it
-
-What a step wrote has its state afterwards, with `~` in front if it may have been another step: the file changed while a
-process ran that the step had started, or code written in C. For a folder it is `+NAME` and `-NAME` of what came and went,
-joined by `/`.
-"""
+"""Which files a step really used; `filestates.py` says how their paths and states are written."""
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
 import functools
-import hashlib
 import os
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import commands, installed, modules, reloaded, unflushed, unseen
+from .filestates import NOT_THE_STEPS, TRACKING, Signature, joined, narrowed, signature, state_of
 
 if TYPE_CHECKING:
     from .journal import Journal  # which stays beside the engine
     from .replays import Prelude
 
-TRACKING = ("mlflow.db", "mlruns", "mlartifacts")  # MLflow's store of one's own, where there is no server
-_MANY_NAMES = 20_000
 _SCANNED = 5_000  # entries of the notebook's folder that are looked at around a child process
-# Ours, Jupyter's and the interpreter's.
-_NOT_THE_STEPS = frozenset({".mlops_lab", ".ipynb_checkpoints", ".ipykernel", "__pycache__"})
 # Modules that look for modules and packages: what they list and read is no data.
 _FINDERS = ("importlib", "_frozen_importlib", "pkgutil", "pkg_resources", "zipimport", "linecache", "tokenize", "inspect")
 _LISTING = (*_FINDERS, "IPython", "ipykernel")  # for completions; the `open` of a notebook is a function of IPython's
 
 opened_for_imports: set[str] = set()  # full paths, by the process that this kernel was forked from
 
-_Signature = tuple[int, int, int]
 _UNKNOWN = (0, 0, 0)  # the signature of a file that was there before
 
 
@@ -63,11 +42,11 @@ class OpenedFiles:
         self._ignored = _ignored(self.folder)
         self.watching = False
         self._began = 0
-        self._opened: dict[str, _Signature | None] = {}  # to be read -> as it was then
+        self._opened: dict[str, Signature | None] = {}  # to be read -> as it was then
         self._seen: dict[str, str] = {}  # asked about or listed -> state
-        self._written: dict[str, _Signature | None] = {}  # -> as it was before
-        self._databases: dict[str, _Signature | None] = {}
-        self._before: dict[str, _Signature] | None = None  # the notebook's folder before the first child process
+        self._written: dict[str, Signature | None] = {}  # -> as it was before
+        self._databases: dict[str, Signature | None] = {}
+        self._before: dict[str, Signature] | None = None  # the notebook's folder before the first child process
         self._code = code
         self.prelude: Prelude | None = None
         self._rewritten: set[str] = set()  # by the prelude, as it does in every step
@@ -109,7 +88,7 @@ class OpenedFiles:
             self._journal.hear_of_processes(lambda words: self._hook("subprocess.Popen", (words,)))
 
     def _look(self) -> None:
-        if unseen.may_open(self._code, ()):
+        if unseen.may_open(self._code, self.folder):
             self._unseen.begin(self.folder, self._code)
             for pattern in unseen.patterns(self._code):
                 folder, name = os.path.split(self._full(os.path.expanduser(pattern)))
@@ -117,7 +96,7 @@ class OpenedFiles:
                     self._note_names(f"{self._name(folder)}/", state_of(f"{folder}/"), fnmatch.translate(name))
         for name in filter(None, map(self._name, opened_for_imports)):
             if self._is_file(name):
-                self._opened.setdefault(name, _signature(self._full(name)))
+                self._opened.setdefault(name, signature(self._full(name)))
         self.watching = True
         self._began = time.time_ns()
 
@@ -194,7 +173,7 @@ class OpenedFiles:
         found = dict(self._seen)
         for path in sorted({*self._opened, *self._databases, *self._modules(), *self._opened_unseen()}):
             full = self._full(path)
-            now = _signature(full)
+            now = signature(full)
             if path in self._opened:
                 others = now != self._opened[path]
             else:
@@ -243,7 +222,7 @@ class OpenedFiles:
         if writes:
             self._writes(name)
         elif name not in self._written and name not in self._rewritten:
-            self._opened.setdefault(name, _signature(self._full(name)))
+            self._opened.setdefault(name, signature(self._full(name)))
             self._replay(name)
 
     def _change(self, *paths: Any) -> None:
@@ -261,7 +240,7 @@ class OpenedFiles:
             self._rewritten.add(name)
             return
         reloaded.writes(self._full(name))
-        self._written.setdefault(name, _signature(self._full(name)))
+        self._written.setdefault(name, signature(self._full(name)))
         if self._journal:
             self._journal.before(self._full(name))
 
@@ -285,9 +264,9 @@ class OpenedFiles:
         name = self._name(path)
         if name is None or name in self._seen or name in self._written:
             return
-        signature = _signature(self._full(name))
-        folder = signature is not None and os.path.isdir(self._full(name))
-        self._seen[name] = "absent" if signature is None else "folder" if folder else f":{signature[1]}"
+        found = signature(self._full(name))
+        folder = found is not None and os.path.isdir(self._full(name))
+        self._seen[name] = "absent" if found is None else "folder" if folder else f":{found[1]}"
 
     def _list(self, path: Any = None) -> None:
         name = self._name("." if path is None else path)
@@ -297,7 +276,7 @@ class OpenedFiles:
             self._replay(f"{name}/")
 
     def _note_names(self, folder: str, state: str, pattern: str) -> None:
-        self._seen[folder] = _joined(self._seen.get(folder), _narrowed(state, pattern))
+        self._seen[folder] = joined(self._seen.get(folder), narrowed(state, pattern))
 
     def _glob(self, pattern: Any) -> None:
         if not any(c in os.fsdecode(pattern) for c in "*?["):
@@ -308,7 +287,7 @@ class OpenedFiles:
         path = path.removeprefix("file:").partition("?")[0] if path.startswith("file:") else path
         name = self._name(path) if path and path != ":memory:" else None
         if name is not None and self.prelude is None:
-            self._databases.setdefault(name, _signature(self._full(name)))
+            self._databases.setdefault(name, signature(self._full(name)))
             if self._journal and "mode=ro" not in os.fsdecode(database):
                 self._journal.before_database(self._full(name))
 
@@ -333,16 +312,15 @@ class OpenedFiles:
             self._before = dict(self._scan())
 
     def _may_open_unseen(self) -> bool:
-        return self._processes_read or unseen.may_open(
-            self._code, (self._full(name) for name in self._modules() if not name.startswith(os.sep))
-        )
+        own = (name for name in self._modules() if not name.startswith(os.sep))
+        return self._processes_read or unseen.may_open(self._code, self.folder, own)
 
     def _given(self, path: str) -> None:
         """A command was given this word, which may be a path."""
         name = self._name(path)
         if name is not None and os.path.isfile(path):
             if name not in self._written:
-                self._opened.setdefault(name, _signature(path))
+                self._opened.setdefault(name, signature(path))
         elif name is not None and len(path) < 256 and " " not in path:
             self._asked(path)
         if os.sep in path:
@@ -362,19 +340,19 @@ class OpenedFiles:
             full = os.path.join(_real(os.path.dirname(full)), os.path.basename(full))
         base = next((b for b in self._names_of_folder if (full + os.sep).startswith(b)), "")
         name = full[len(base) :] or "."
-        if full.endswith((".pyc", ".lock")) or not _NOT_THE_STEPS.isdisjoint(name.split("/")):
+        if full.endswith((".pyc", ".lock")) or not NOT_THE_STEPS.isdisjoint(name.split("/")):
             return None
         return None if full.startswith(self._ignored[bool(base)]) else name
 
     def _is_file(self, name: str) -> bool:
         return os.path.isfile(self._full(name))
 
-    def _changed(self) -> Iterator[tuple[str, _Signature | None, bool]]:
+    def _changed(self) -> Iterator[tuple[str, Signature | None, bool]]:
         """(path, as it was, whether surely the step did it) of what changed without being opened here."""
         for path, before in self._databases.items():
-            if path not in self._written and _signature(self._full(path)) != before:
+            if path not in self._written and signature(self._full(path)) != before:
                 yield path, before, True
-        perhaps: dict[str, _Signature | None] = {}
+        perhaps: dict[str, Signature | None] = {}
         if self._unseen.changed and self._may_open_unseen():
             names = {path: self._name(path) or "" for path in self._unseen.changed}
             perhaps = {
@@ -393,7 +371,7 @@ class OpenedFiles:
         for path in sorted(perhaps.keys() - self._written.keys() - self._databases.keys() - {""}):
             yield path, perhaps[path], False
 
-    def _scan(self) -> Iterator[tuple[str, _Signature]]:
+    def _scan(self) -> Iterator[tuple[str, Signature]]:
         """What lies in the notebook's folder, folder by folder, hidden things left out."""
         folders, count = [""], 0
         while folders and count < _SCANNED:
@@ -457,32 +435,6 @@ def _looked_for() -> str:
     return ""
 
 
-def _narrowed(state: str, pattern: str) -> str:
-    """The state of the names in a folder for who looks for those of a pattern only."""
-    if not pattern or "/" in pattern or state[:1] not in {"", "/"}:
-        return state
-    return "".join([f"?{pattern}", *(f"/{name}" for name in state.split("/")[1:] if re.match(pattern, name))])
-
-
-def _joined(known: str | None, state: str) -> str:
-    """The state of the names in a folder that was listed twice; of a name that mattered both times, what was seen first."""
-    if known is None or state[:1] not in {"", "/", "?"}:
-        return state
-    concerned = concerns(known)
-    before, *first = known.split("/")
-    pattern, *now = state.split("/")
-    if pattern:
-        pattern = before if pattern[1:] in before else f"{before}|{pattern[1:]}"
-    return "".join([pattern, *(f"/{name}" for name in sorted({*first, *(n for n in now if not concerned(n))}))])
-
-
-def concerns(state: str) -> Callable[[str], bool]:
-    """Whether a name in a folder, that is there or not, is part of this state of the folder's names."""
-    if state[:1] != "?":
-        return lambda name: True
-    return lambda name: re.match(state[1:].partition("/")[0], name) is not None
-
-
 @functools.lru_cache(4096)
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
@@ -494,37 +446,3 @@ def _called_by(modules: tuple[str, ...]) -> bool:
     while frame.f_back is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     return str(frame.f_globals.get("__name__", "")).startswith(modules)
-
-
-def _signature(path: str) -> _Signature | None:
-    """What changes when a file is written; None if there is nothing."""
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def state_of(path: str) -> str:
-    """The state of a path, as this module's text describes it."""
-    if path.endswith("/"):
-        try:
-            names = sorted(set(os.listdir(path)) - _NOT_THE_STEPS)
-        except OSError:
-            return "absent"
-        return "".join(f"/{name}" for name in names) if len(names) <= _MANY_NAMES else f"#{file_digest(path)}"
-    if os.path.isdir(path):
-        return "folder"
-    digest = file_digest(path)
-    return digest if digest == "absent" else f"{digest}:{Path(path).stat().st_size}"
-
-
-def file_digest(path: str) -> str:
-    """The digest of a file's bytes; `absent` if there is none; of a folder, of the names in it."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:40]
-    except IsADirectoryError:
-        return hashlib.sha256("\n".join(sorted(os.listdir(path))).encode()).hexdigest()[:40]
-    except OSError:
-        return "absent"

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from . import conflicts, folder, handback, replays
-from .files import state_of
+from .filestates import state_of
 from .page import Page
 
 EVENT = "::mlops-lab "  # in front of the lines of a pod's log that are events, as `mlops_lab/events.py` describes them

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Set
 from itertools import chain
 from typing import Any
 
-from .files import concerns
+from .filestates import concerns
 
 _PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _HOMES = {"datetime", "uuid", "decimal", "fractions", "pathlib"}  # of values that show all that they are

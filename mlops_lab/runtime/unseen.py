@@ -125,17 +125,31 @@ def patterns(code: str) -> list[str]:
     return list(dict.fromkeys(_PATTERN.findall(code)))
 
 
-def may_open(code: str, modules: Iterable[str]) -> bool:
-    """True if code, or the modules of these files that it uses, may start processes or open files in C."""
-    files = [Path(module) for module in modules]
-    texts = [code, *(file.read_text("utf-8", "replace") for file in files if file.is_file())]
+def may_open(code: str, folder: str, modules: Iterable[str] = ()) -> bool:
+    """True if code may start processes or open files in C, or one of these files, or what they import from the folder.
+
+    The files are paths in the folder.
+    """
+    texts, files, todo = [code], set[Path](), [*map(Path, modules), *_beside(code)]
+    while todo:
+        file = todo.pop()
+        if file not in files and Path(folder, file).is_file():
+            files.add(file)
+            texts.append(Path(folder, file).read_text("utf-8", "replace"))
+            todo += _beside(texts[-1])
     own = {part for file in files for part in (file.stem, *file.parts)}
-    names = {name.split(".")[0] for text in texts for name in _imported(text)}
+    names = {name for text in texts for name in _imported(text)}
     unknown = names - own - _OPEN_IN_PYTHON - sys.stdlib_module_names
     if unknown or any(map(_IN_PROCESSES.search, texts)):
         return True
     return "pandas" in names and any("hdf" in text.lower() for text in texts)
 
 
+def _beside(text: str) -> list[Path]:
+    return [Path(place) for name in _imported(text) for place in (f"{name}.py", f"{name}/__init__.py")]
+
+
 def _imported(text: str) -> list[str]:
-    return [name.split()[0] for one, more in _IMPORT.findall(text) for name in (one or more).split(",") if name.strip()]
+    """The roots of the modules that it imports."""
+    found = [name for one, more in _IMPORT.findall(text) for name in (one or more).split(",") if name.strip()]
+    return [name.split()[0].partition(".")[0] for name in found]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from mlops_lab.results import Result
-from mlops_lab.runtime.files import state_of
+from mlops_lab.runtime.filestates import state_of
 
 
 class Entry(NamedTuple):

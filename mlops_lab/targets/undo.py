@@ -11,7 +11,7 @@ import msgspec
 
 from mlops_lab import events as ev
 from mlops_lab.results import Result, attribute, clash
-from mlops_lab.runtime.files import TRACKING
+from mlops_lab.runtime.filestates import TRACKING
 from mlops_lab.targets import journals
 from mlops_lab.targets.attempt import Attempt
 from mlops_lab.targets.task import Conflict, Task
