@@ -231,9 +231,15 @@ def test_modules_beside_the_notebook_count_by_what_they_import(tmp_path):
     assert not may_open("import helper")
     assert may_open("import helper, lightgbm")
     assert may_open("import other")
-    assert may_open("import placed") and may_open("", modules=["deep/placed.py"])
+    assert may_open("import placed") and may_open("", modules={"placed": "deep/placed.py"})
+    assert may_open("from deep import placed") and may_open("import deep.placed")
+    (folder / "deep" / "duckdb.py").write_text("from . import placed")  # of the package, and not what it is named after
+    assert may_open("from deep import placed")
     (folder / "deep" / "placed.py").write_text("import json")
-    assert not may_open("import placed", modules=["deep/placed.py"])
+    assert not may_open("import placed", modules={"placed": "deep/placed.py"})
+    assert may_open("import deep.placed")  # an installed package of the name would be found before a folder of scripts
+    (folder / "deep" / "__init__.py").touch()
+    assert not may_open("import deep.placed")
 
 
 @LINUX

@@ -162,16 +162,16 @@ class OpenedFiles:
         found = map(self._name, self._unseen.read if self._unseen.read and self._may_open_unseen() else ())
         return {path for path in found if path and not path.startswith(TRACKING) and self._is_file(path)} - known
 
-    def _modules(self) -> set[str]:
-        """The source files of imported modules that are no installed package's."""
-        files = {module.__file__ or "" for module in modules.own(self.folder).values()}
-        return {name for name in map(self._name, files) if name}
+    def _modules(self) -> dict[str, str]:
+        """The imported modules that are no installed package's, and their source files."""
+        found = {name: self._name(module.__file__ or "") for name, module in modules.own(self.folder).items()}
+        return {name: path for name, path in found.items() if path}
 
     def reads(self) -> dict[str, str]:
         """Path -> state, of what the step opened, asked about or listed, and of the modules that are no installed package's."""
         own = {*self._written, *(path for path, _, _ in self._changed())}
         found = dict(self._seen)
-        for path in sorted({*self._opened, *self._databases, *self._modules(), *self._opened_unseen()}):
+        for path in sorted({*self._opened, *self._databases, *self._modules().values(), *self._opened_unseen()}):
             full = self._full(path)
             now = signature(full)
             if path in self._opened:
@@ -312,7 +312,7 @@ class OpenedFiles:
             self._before = dict(self._scan())
 
     def _may_open_unseen(self) -> bool:
-        own = (name for name in self._modules() if not name.startswith(os.sep))
+        own = {name: path for name, path in self._modules().items() if not path.startswith(os.sep)}
         return self._processes_read or unseen.may_open(self._code, self.folder, own)
 
     def _given(self, path: str) -> None:

@@ -12,12 +12,14 @@ import re
 import struct
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 _FOLDERS, _ENTRIES = 500, 5000  # watched, and looked at for folders to watch
 _CREATE, _DELETE, _FROM, _TO, _OPEN, _CLOSE_WRITE, _OVERFLOW, _IS_FOLDER = 0x100, 0x200, 0x40, 0x80, 0x20, 0x8, 0x4000, 1 << 30
 _ALL = _CREATE | _DELETE | _FROM | _TO | _OPEN | _CLOSE_WRITE
+_MODULES = 500  # that are read to see what they import
 _NONBLOCK = 0o2000000 | 0o4000  # and closed in child processes
 _EVENT = struct.Struct("iIII")
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([\w., \t]+))", re.MULTILINE)
@@ -125,28 +127,32 @@ def patterns(code: str) -> list[str]:
     return list(dict.fromkeys(_PATTERN.findall(code)))
 
 
-def may_open(code: str, folder: str, modules: Iterable[str] = ()) -> bool:
-    """True if code may start processes or open files in C, or one of these files, or what they import from the folder.
+def may_open(code: str, folder: str, modules: Mapping[str, str] = MappingProxyType({})) -> bool:
+    """True if code may start processes or open files in C, or one of these modules, or one of the folder that they import.
 
-    The files are paths in the folder.
+    The modules are given with their names and their paths in the folder.
     """
-    texts, files, todo = [code], set[Path](), [*map(Path, modules), *_beside(code)]
-    while todo:
+    texts, own = [code], {name.partition(".")[0] for name in modules}
+    known, todo = set[Path](), [*map(Path, modules.values()), *_beside(code, folder)]
+    while todo and len(known) < _MODULES:
         file = todo.pop()
-        if file not in files and Path(folder, file).is_file():
-            files.add(file)
+        if file not in known and Path(folder, file).is_file():
+            known.add(file)
             texts.append(Path(folder, file).read_text("utf-8", "replace"))
-            todo += _beside(texts[-1])
-    own = {part for file in files for part in (file.stem, *file.parts)}
+            todo += _beside(texts[-1], folder)
     names = {name for text in texts for name in _imported(text)}
+    own |= {name for name in names if known & {Path(f"{name}.py"), Path(name, "__init__.py")}}  # else an installed one wins
     unknown = names - own - _OPEN_IN_PYTHON - sys.stdlib_module_names
-    if unknown or any(map(_IN_PROCESSES.search, texts)):
+    if todo or unknown or any(map(_IN_PROCESSES.search, texts)):
         return True
     return "pandas" in names and any("hdf" in text.lower() for text in texts)
 
 
-def _beside(text: str) -> list[Path]:
-    return [Path(place) for name in _imported(text) for place in (f"{name}.py", f"{name}/__init__.py")]
+def _beside(text: str, folder: str) -> Iterator[Path]:
+    """What it may import from the folder: a module, or any of a package."""
+    for name in _imported(text):
+        yield Path(f"{name}.py")
+        yield from (file.relative_to(folder) for file in Path(folder, name).rglob("*.py"))
 
 
 def _imported(text: str) -> list[str]:
